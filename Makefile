@@ -1,0 +1,42 @@
+# What a change must pass is `make test`; .ci/run calls it too.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+
+FUZZTIME ?= 20s
+SOAK     ?= 20
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: test lint fuzz bench soak
+
+# Shuffled runs are never taken from the test cache, which could not tell that the
+# answers of `go list` have changed.
+test:
+	go mod download
+	@bad=$$(gofmt -l .); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
+	go vet ./...
+	go test -race -shuffle=on -timeout=9m ./...
+
+# golangci-lint is built from source where it is not installed, which takes a while.
+lint:
+	go vet ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; else go run $(LINT) run ./...; fi
+
+# Every fuzz target of every package, one after the other.
+fuzz:
+	@for package in $$(go list ./...); do \
+		list=$$(go test -list '^Fuzz' "$$package"); \
+		for target in $$(sed -n '/^Fuzz/p' <<<"$$list"); do \
+			echo "== $$package $$target"; \
+			go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$package"; \
+		done; \
+	done
+
+bench:
+	go test -run='^$$' -bench=. ./...
+
+# The search of all interleavings in its large configurations, which needs minutes
+# and gigabytes; then every test many times over.
+soak:
+	go test -timeout=2h ./internal/protocol -search.full
+	go test -race -shuffle=on -count=$(SOAK) -timeout=4h ./...

@@ -1,0 +1,51 @@
+package backendtest
+
+import (
+	"context"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// FaultyCache is a driver.Cache that does to the calls of another what its hook
+// says, and counts them.
+type FaultyCache struct {
+	*Faults
+	cache driver.Cache
+}
+
+var _ driver.Cache = (*FaultyCache)(nil)
+
+// NewFaultyCache wraps a cache. With a nil hook it only counts.
+func NewFaultyCache(cache driver.Cache, hook Hook) *FaultyCache {
+	return &FaultyCache{Faults: &Faults{hook: hook}, cache: cache}
+}
+
+// Lookup implements driver.Cache.
+func (c *FaultyCache) Lookup(ctx context.Context, lookups []driver.Lookup) ([]driver.Entry, error) {
+	return do(ctx, c.Faults, "Lookup", lookups, c.cache.Lookup, nil)
+}
+
+// Claim implements driver.Cache.
+func (c *FaultyCache) Claim(ctx context.Context, claims []driver.Claim) ([]driver.Entry, error) {
+	return do(ctx, c.Faults, "Claim", claims, c.cache.Claim, nil)
+}
+
+// Fill implements driver.Cache.
+func (c *FaultyCache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Outcome, error) {
+	return do(ctx, c.Faults, "Fill", fills, c.cache.Fill, nil)
+}
+
+// Hold implements driver.Cache.
+func (c *FaultyCache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.Outcome, error) {
+	return do(ctx, c.Faults, "Hold", holds, c.cache.Hold, nil)
+}
+
+// Release implements driver.Cache.
+func (c *FaultyCache) Release(ctx context.Context, releases []driver.Release) ([]driver.Outcome, error) {
+	return do(ctx, c.Faults, "Release", releases, c.cache.Release, nil)
+}
+
+// Close implements driver.Cache. It is neither shown to the hook nor counted.
+func (c *FaultyCache) Close(ctx context.Context) error {
+	return c.cache.Close(ctx)
+}

@@ -1,0 +1,144 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// FaultyStore is a driver.Store that does to the calls of another what its hook
+// says, and counts them. Its namespace views and transactions share hook and
+// counters.
+//
+// It always has the method Begin of driver.Transactor. If the store that it wraps
+// is none, Begin fails and Capabilities says that there are no transactions.
+type FaultyStore struct {
+	*Faults
+	store driver.Store
+}
+
+var (
+	_ driver.Store      = (*FaultyStore)(nil)
+	_ driver.Transactor = (*FaultyStore)(nil)
+)
+
+// NewFaultyStore wraps a store. With a nil hook it only counts.
+func NewFaultyStore(store driver.Store, hook Hook) *FaultyStore {
+	return &FaultyStore{Faults: &Faults{hook: hook}, store: store}
+}
+
+// ID implements driver.Store.
+func (s *FaultyStore) ID(ctx context.Context) (string, error) {
+	return do(ctx, s.Faults, "ID", nil, func(ctx context.Context, _ []struct{}) (string, error) {
+		return s.store.ID(ctx)
+	}, nil)
+}
+
+// Ensure implements driver.Store.
+func (s *FaultyStore) Ensure(ctx context.Context, schema driver.Schema) error {
+	_, err := do(ctx, s.Faults, "Ensure", []driver.Schema{schema}, func(ctx context.Context, _ []driver.Schema) (struct{}, error) {
+		return struct{}{}, s.store.Ensure(ctx, schema)
+	}, nil)
+	return err
+}
+
+// Read implements driver.Store.
+func (s *FaultyStore) Read(ctx context.Context, steps []driver.Step, atLeast driver.Stamp) ([]driver.Result, error) {
+	return do(ctx, s.Faults, "Read", steps, func(ctx context.Context, steps []driver.Step) ([]driver.Result, error) {
+		return s.store.Read(ctx, steps, atLeast)
+	}, nil)
+}
+
+// Write implements driver.Store.
+func (s *FaultyStore) Write(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
+	return do(ctx, s.Faults, "Write", writes, s.store.Write, refused(len(writes)))
+}
+
+// Namespace implements driver.Store.
+func (s *FaultyStore) Namespace(name string) driver.Store {
+	return &FaultyStore{Faults: s.Faults, store: s.store.Namespace(name)}
+}
+
+// Capabilities implements driver.Store.
+func (s *FaultyStore) Capabilities() driver.Capabilities {
+	c := s.store.Capabilities()
+	if _, ok := s.store.(driver.Transactor); !ok {
+		c.Transactions = false
+	}
+	return c
+}
+
+// Close implements driver.Store. It is neither shown to the hook nor counted.
+func (s *FaultyStore) Close(ctx context.Context) error {
+	return s.store.Close(ctx)
+}
+
+// Begin implements driver.Transactor.
+func (s *FaultyStore) Begin(ctx context.Context) (driver.Tx, error) {
+	transactor, ok := s.store.(driver.Transactor)
+	if !ok {
+		return nil, fmt.Errorf("backendtest: the store has no transactions: %w", driver.ErrInvalid)
+	}
+	tx, err := do(ctx, s.Faults, "Begin", nil, func(ctx context.Context, _ []struct{}) (driver.Tx, error) {
+		return transactor.Begin(ctx)
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyTx{faults: s.Faults, tx: tx}, nil
+}
+
+// faultyTx is a transaction of a FaultyStore.
+type faultyTx struct {
+	faults *Faults
+	tx     driver.Tx
+}
+
+// Read implements driver.Tx.
+func (t *faultyTx) Read(ctx context.Context, steps []driver.Step, atLeast driver.Stamp) ([]driver.Result, error) {
+	return do(ctx, t.faults, "Tx.Read", steps, func(ctx context.Context, steps []driver.Step) ([]driver.Result, error) {
+		return t.tx.Read(ctx, steps, atLeast)
+	}, nil)
+}
+
+// Write implements driver.Tx.
+func (t *faultyTx) Write(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
+	return do(ctx, t.faults, "Tx.Write", writes, t.tx.Write, refused(len(writes)))
+}
+
+// Commit implements driver.Tx. A commit that is never made is rolled back, since no
+// other call may follow.
+func (t *faultyTx) Commit(ctx context.Context) (driver.Stamp, error) {
+	return do(ctx, t.faults, "Tx.Commit", nil, func(ctx context.Context, _ []struct{}) (driver.Stamp, error) {
+		return t.tx.Commit(ctx)
+	}, func(error) driver.Stamp {
+		// The transaction is over either way; there is nobody to tell.
+		_ = t.tx.Rollback(context.WithoutCancel(ctx))
+		return ""
+	})
+}
+
+// Rollback implements driver.Tx.
+func (t *faultyTx) Rollback(ctx context.Context) error {
+	_, err := do(ctx, t.faults, "Tx.Rollback", nil, func(ctx context.Context, _ []struct{}) (struct{}, error) {
+		return struct{}{}, t.tx.Rollback(ctx)
+	}, nil)
+	return err
+}
+
+// refused makes the results of n writes that are never made. There are none if the
+// caller cannot know that.
+func refused(n int) func(err error) []driver.WriteResult {
+	return func(err error) []driver.WriteResult {
+		if errors.Is(err, driver.ErrUnknownOutcome) {
+			return nil
+		}
+		results := make([]driver.WriteResult, n)
+		for i := range results {
+			results[i].Outcome = driver.Refused
+		}
+		return results
+	}
+}

@@ -1,0 +1,295 @@
+package backendtest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/graphcache/graphcache/backends/backendtest"
+	"github.com/graphcache/graphcache/backends/memory"
+	"github.com/graphcache/graphcache/driver"
+)
+
+var schema = driver.Schema{Objects: []driver.ObjectKind{{Name: "user"}}}
+
+func newStore(t *testing.T, hook backendtest.Hook) *backendtest.FaultyStore {
+	t.Helper()
+	store := memory.NewStore(nil)
+	if err := store.Ensure(t.Context(), schema); err != nil {
+		t.Fatal(err)
+	}
+	return backendtest.NewFaultyStore(store, hook)
+}
+
+func insert(id string) []driver.Write {
+	return []driver.Write{{Op: driver.Insert, Kind: "user", Object: &driver.Object{ID: id, Version: 1}}}
+}
+
+// there reports whether the store has the user, past all faults.
+func there(t *testing.T, s *backendtest.FaultyStore, id string) bool {
+	t.Helper()
+	s.SetHook(nil)
+	results, err := s.Read(t.Context(), []driver.Step{{Op: driver.GetObjects, Kind: "user", IDs: []string{id}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results[0].Objects[0] != nil
+}
+
+// The suites pass through wrappers that do nothing.
+func TestTransparent(t *testing.T) {
+	t.Run("Store", func(t *testing.T) {
+		backendtest.Store(t, backendtest.StoreHarness{
+			New:          func(*testing.T) driver.Store { return backendtest.NewFaultyStore(memory.NewStore(nil), nil) },
+			Serializable: true,
+		})
+	})
+	t.Run("Cache", func(t *testing.T) {
+		now := time.Now()
+		backendtest.Cache(t, backendtest.CacheHarness{
+			New: func(*testing.T) driver.Cache {
+				return backendtest.NewFaultyCache(memory.NewCache(&memory.CacheOptions{Now: func() time.Time { return now }}), nil)
+			},
+			Advance: func(d time.Duration) { now = now.Add(d) },
+		})
+	})
+}
+
+func TestWriteFaults(t *testing.T) {
+	mine := errors.New("mine")
+	lost := backendtest.Inject(backendtest.On(), backendtest.Fault{Action: backendtest.Fail, Err: driver.ErrUnknownOutcome})
+	tests := []struct {
+		name     string
+		hook     backendtest.Hook
+		outcomes []driver.Outcome
+		err      error
+		applied  bool
+	}{
+		{"nil", nil, []driver.Outcome{driver.Done}, nil, true},
+		{"fail", backendtest.FailOn(backendtest.On("Write"), nil), []driver.Outcome{driver.Refused}, driver.ErrUnavailable, false},
+		{"fail with mine", backendtest.FailOn(backendtest.On("Write"), mine), []driver.Outcome{driver.Refused}, mine, false},
+		{"lost on the way", lost, nil, driver.ErrUnknownOutcome, false},
+		{"drop the reply", backendtest.DropReplies(backendtest.On("Write"), nil), nil, driver.ErrUnknownOutcome, true},
+		{"drop the reply with mine", backendtest.DropReplies(backendtest.On("Write"), mine), nil, mine, true},
+		{"hang", backendtest.HangOn(backendtest.On("Write")), nil, context.DeadlineExceeded, false},
+		{"delay beyond the deadline", backendtest.DelayOn(backendtest.On("Write"), time.Hour), []driver.Outcome{driver.Refused}, context.DeadlineExceeded, false},
+		{"delay", backendtest.DelayOn(backendtest.On("Write"), time.Second), []driver.Outcome{driver.Done}, nil, true},
+		{"another method", backendtest.FailOn(backendtest.On("Read", "ID"), nil), []driver.Outcome{driver.Done}, nil, true},
+		{"another number", backendtest.FailOn(backendtest.Nth("Write", 2), nil), []driver.Outcome{driver.Done}, nil, true},
+		{"this number", backendtest.FailOn(backendtest.Nth("Write", 1), nil), []driver.Outcome{driver.Refused}, driver.ErrUnavailable, false},
+		{"the first in a chain that does something",
+			backendtest.Chain(backendtest.FailOn(backendtest.On("Read"), nil), backendtest.FailOn(backendtest.On("Write"), mine), backendtest.HangOn(backendtest.On())),
+			[]driver.Outcome{driver.Refused}, mine, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStore(t, test.hook)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				results, err := s.Write(ctx, insert("a"))
+				var outcomes []driver.Outcome
+				for _, result := range results {
+					outcomes = append(outcomes, result.Outcome)
+				}
+				if diff := cmp.Diff(test.outcomes, outcomes); diff != "" || !errors.Is(err, test.err) {
+					t.Errorf("outcomes (-want +got):\n%s\nerror %v, want %v", diff, err, test.err)
+				}
+				if got := there(t, s, "a"); got != test.applied {
+					t.Errorf("applied: %v, want %v", got, test.applied)
+				}
+			})
+		})
+	}
+}
+
+func TestLate(t *testing.T) {
+	arrive := make(chan struct{})
+	s := newStore(t, backendtest.Inject(backendtest.On("Write"), backendtest.Fault{Action: backendtest.Late, Until: arrive}))
+	ctx, cancel := context.WithCancel(t.Context())
+	writes := insert("a")
+	writes[0].Object.Doc = driver.Document{{Name: "f", Value: []driver.Value{driver.Document{{Name: "g", Value: []byte("x")}}}}}
+	if results, err := s.Write(ctx, writes); results != nil || !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("Write: %v, %v, want nothing and an unknown outcome", results, err)
+	}
+	cancel()
+	writes[0].Object.ID = "b"
+	if there(t, s, "a") {
+		t.Error("a late write was made too early")
+	}
+	close(arrive)
+	s.WaitLate()
+	if !there(t, s, "a") || there(t, s, "b") {
+		t.Error("a late write is made after all, as it was given")
+	}
+}
+
+func TestCacheFaults(t *testing.T) {
+	c := backendtest.NewFaultyCache(memory.NewCache(nil), backendtest.DropReplies(backendtest.On("Hold"), nil))
+	outcomes, err := c.Hold(t.Context(), []driver.Hold{{Anchor: "a", Token: "t", TTL: time.Hour}, {Anchor: "b", Token: "t", TTL: time.Hour}})
+	if outcomes != nil || !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("Hold: %v, %v, want nothing and an unknown outcome", outcomes, err)
+	}
+	entries, err := c.Lookup(t.Context(), []driver.Lookup{{Anchor: "a"}})
+	if err != nil || entries[0].State != driver.Held {
+		t.Errorf("after a Hold without reply: %v, %v, want held", entries, err)
+	}
+	c.SetHook(backendtest.FailOn(backendtest.On(), nil))
+	if entries, err = c.Lookup(t.Context(), []driver.Lookup{{Anchor: "a"}}); entries != nil || !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Lookup: %v, %v, want nothing and unavailable", entries, err)
+	}
+	if c.Calls("Hold") != 1 || c.Items("Hold") != 2 || c.Calls("Lookup") != 2 || c.Total() != 3 {
+		t.Errorf("counted %d holds of %d, %d look-ups, %d calls", c.Calls("Hold"), c.Items("Hold"), c.Calls("Lookup"), c.Total())
+	}
+	c.Reset()
+	if c.Calls("Hold") != 0 || c.Items("Hold") != 0 || c.Total() != 0 {
+		t.Error("Reset sets the counters to 0")
+	}
+}
+
+func TestTxFaults(t *testing.T) {
+	s := newStore(t, nil)
+	view := s.Namespace("tenant").(*backendtest.FaultyStore)
+	if err := view.Ensure(t.Context(), schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{"Begin", "Tx.Read", "Tx.Write", "Tx.Commit"} {
+		s.SetHook(backendtest.FailOn(backendtest.On(method), nil))
+		if err := transaction(t, view); !errors.Is(err, driver.ErrUnavailable) {
+			t.Errorf("%s was made to fail: got %v", method, err)
+		}
+		if there(t, view, "a") {
+			t.Errorf("%s was made to fail: the transaction has an effect", method)
+		}
+	}
+	s.SetHook(backendtest.DropReplies(backendtest.On("Tx.Commit"), nil))
+	if err := transaction(t, view); !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("the reply of Commit was dropped: got %v", err)
+	}
+	if !there(t, view, "a") {
+		t.Error("the reply of Commit was dropped: the transaction has no effect")
+	}
+	if got := s.Calls("Tx.Commit"); got != 2 {
+		t.Errorf("a view counts with its store: %d commits, want 2", got)
+	}
+}
+
+func transaction(t *testing.T, s *backendtest.FaultyStore) error {
+	tx, err := s.Begin(t.Context())
+	if err != nil {
+		return err
+	}
+	_, err = tx.Read(t.Context(), []driver.Step{{Op: driver.GetObjects, Kind: "user", IDs: []string{"a"}}}, "")
+	if err == nil {
+		_, err = tx.Write(t.Context(), insert("a"))
+	}
+	if err != nil {
+		return errors.Join(err, tx.Rollback(t.Context()))
+	}
+	_, err = tx.Commit(t.Context())
+	return err
+}
+
+func TestGate(t *testing.T) {
+	tests := []struct {
+		name string
+		hook func(*backendtest.Gate) backendtest.Hook
+		want bool // the write is applied while the gate is closed
+	}{
+		{"before the call", func(g *backendtest.Gate) backendtest.Hook { return g.Hook }, false},
+		{"before the reply", func(g *backendtest.Gate) backendtest.Hook { return g.ReplyHook }, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gate := backendtest.NewGate(backendtest.Nth("Write", 2))
+				s := newStore(t, test.hook(gate))
+				if _, err := s.Write(t.Context(), insert("first")); err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error, 1)
+				go func() {
+					_, err := s.Write(t.Context(), insert("second"))
+					done <- err
+				}()
+				if err := gate.Await(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if len(done) != 0 || there(t, s, "second") != test.want {
+					t.Errorf("behind the gate: returned %d, applied %v", len(done), !test.want)
+				}
+				gate.Open()
+				gate.Open()
+				if err := <-done; err != nil || !there(t, s, "second") {
+					t.Errorf("after the gate was opened: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestGateGivesUp(t *testing.T) {
+	gate := backendtest.NewGate(backendtest.On("Write"))
+	s := newStore(t, gate.Hook)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Write(ctx, insert("a"))
+		done <- err
+	}()
+	if err := gate.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || there(t, s, "a") {
+		t.Errorf("a call whose context ends at the gate: %v", err)
+	}
+	if err := gate.Await(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Await ends with its context: %v", err)
+	}
+}
+
+func TestReorder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore(t, backendtest.Reorder(backendtest.On("Write")))
+		var order []string
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if _, err := s.Write(t.Context(), insert("first")); err != nil {
+				t.Error(err)
+			}
+			order = append(order, "first")
+		}()
+		synctest.Wait() // the first is held back
+		results, err := s.Write(t.Context(), insert("first"))
+		if err != nil || results[0].Outcome != driver.Done {
+			t.Errorf("the later call goes first: %v, %v", results, err)
+		}
+		<-done
+		if len(order) != 1 {
+			t.Error("the first call follows")
+		}
+		if _, err := s.Write(t.Context(), insert("third")); err != nil {
+			t.Errorf("Reorder works once: %v", err)
+		}
+	})
+}
+
+// plain hides whatever a store can do beyond driver.Store.
+type plain struct{ driver.Store }
+
+func TestNoTransactor(t *testing.T) {
+	s := backendtest.NewFaultyStore(plain{memory.NewStore(nil)}, nil)
+	if s.Capabilities().Transactions {
+		t.Error("Capabilities: a store that is no Transactor has no transactions")
+	}
+	if _, err := s.Begin(t.Context()); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("Begin without transactions: %v", err)
+	}
+}

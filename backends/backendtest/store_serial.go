@@ -1,0 +1,66 @@
+package backendtest
+
+import (
+	"github.com/graphcache/graphcache/driver"
+)
+
+// staleReads tests the order
+//
+//	tx: look   other: change what was seen   tx: write elsewhere, commit
+//
+// for everything that a transaction can look at, absence included.
+func (r *txRig) staleReads() {
+	step := func(s driver.Step) func(driver.Tx) {
+		return func(tx driver.Tx) { r.read(tx, s) }
+	}
+	tests := []struct {
+		name string
+		look func(tx driver.Tx)
+		// change is done by another in between.
+		change driver.Write
+	}{
+		{"an object that changed", step(driver.Step{Op: driver.GetObjects, Kind: users, IDs: []string{"a"}}), replaceObject("a", 2)},
+		{"an object that came", step(driver.Step{Op: driver.GetObjects, Kind: users, IDs: []string{"none"}}), insertObject(users, "none", 2, nil)},
+		{"an object that went", step(driver.Step{Op: driver.GetObjects, Kind: users, IDs: []string{"a", "z"}}),
+			driver.Write{Op: driver.Delete, Kind: users, Object: &driver.Object{ID: "a"}}},
+		{"a list with one more edge", step(driver.Step{Op: driver.ListEdges, Kind: wrote, IDs: []string{"a"}}), insertEdge(wrote, "a", "q", 2, 2)},
+		{"a list seen from the far end", step(driver.Step{Op: driver.ListEdges, Kind: wrote, Direction: driver.In, IDs: []string{"q"}}), insertEdge(wrote, "a", "q", 2, 2)},
+		{"a count", step(driver.Step{Op: driver.CountEdges, Kind: wrote, IDs: []string{"a"}}), insertEdge(wrote, "a", "q", 2, 2)},
+		{"an edge that was not there", step(driver.Step{Op: driver.GetEdges, Kind: wrote, IDs: []string{"a"}, Ends: []string{"q"}}), insertEdge(wrote, "a", "q", 2, 2)},
+		{"an edge that changed", step(driver.Step{Op: driver.GetEdges, Kind: wrote, IDs: []string{"a"}, Ends: []string{"p"}}),
+			driver.Write{Op: driver.Replace, Kind: wrote, Edge: edgeAt("a", "p", 2, 1)}},
+		{"a scan", step(driver.Step{Op: driver.ScanEdges, Kind: wrote}), insertEdge(wrote, "b", "q", 2, 2)},
+		{"a mark", step(driver.Step{Op: driver.ScanDeleting, Kind: users}),
+			driver.Write{Op: driver.Replace, Kind: users, Object: &driver.Object{ID: "a", Version: 2, Deleting: true}}},
+		{"an outcome Exists", func(tx driver.Tx) { r.wants("Insert", tx, insertObject(users, "a", 5, nil), driver.Exists) },
+			driver.Write{Op: driver.Delete, Kind: users, Object: &driver.Object{ID: "a"}}},
+		{"an outcome Missing", func(tx driver.Tx) { r.wants("Replace", tx, replaceObject("none", 5), driver.Missing) }, insertObject(users, "none", 2, nil)},
+	}
+	for _, test := range tests {
+		r.reset()
+		tx := r.begin()
+		test.look(tx)
+		r.done(r.s, test.change)
+		results, err := tx.Write(r.Context(), []driver.Write{replaceObject("elsewhere", 9)})
+		if err == nil && results[0].Outcome != driver.Done {
+			r.Fatalf("%s: a write elsewhere: outcome %v", test.name, results[0].Outcome)
+		}
+		r.conflicts("a transaction cannot commit after what it saw has changed: "+test.name, tx, err)
+		r.equal("a transaction that conflicts has no effect: "+test.name, r.version(r.s, "elsewhere"), int64(1))
+	}
+}
+
+// reset brings back the records of staleReads.
+func (r *txRig) reset() {
+	r.Helper()
+	var writes []driver.Write
+	for _, id := range []string{"a", "none", "elsewhere"} {
+		writes = append(writes, driver.Write{Op: driver.Delete, Kind: users, Object: &driver.Object{ID: id}})
+	}
+	for _, ends := range [][2]string{{"a", "p"}, {"a", "q"}, {"b", "q"}} {
+		writes = append(writes, driver.Write{Op: driver.Delete, Kind: wrote, Edge: &driver.Edge{From: ends[0], To: ends[1]}})
+	}
+	_, err := r.s.Write(r.Context(), writes)
+	r.must(err)
+	r.done(r.s, insertObject(users, "a", 1, nil), insertObject(users, "elsewhere", 1, nil), insertEdge(wrote, "a", "p", 1, 1))
+}

@@ -1,0 +1,295 @@
+package memory
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// CountersOptions configures [NewCounters]. The zero value is ready to use.
+type CountersOptions struct {
+	// Now is the clock by which windows open and end. The default is time.Now.
+	// It is called with a lock held and must not call back.
+	Now func() time.Time
+	// MaxCounters is the number of counters with a window that are kept; 0 or
+	// less means 1,048,576. One more makes room by giving up the window that is the next to
+	// end, whose counter then starts again from 0.
+	MaxCounters int
+	// MaxGroups is the same for the groups of Admit; 0 or less means 65,536. A
+	// group that is given up forgets its members.
+	MaxGroups int
+}
+
+// Counters implements [driver.Counters] in the memory of one process. It never
+// loses a counter before its window ends, except at the bounds of
+// [CountersOptions]. It is safe for concurrent use and runs no goroutine: each
+// call clears away a few windows that have ended.
+type Counters struct {
+	now         func() time.Time
+	maxCounters int
+	maxGroups   int
+
+	mu       sync.Mutex // protects what follows
+	closed   bool
+	epoch    uint64 // of the last window opened
+	counters map[driver.CounterKey]*counterState
+	groups   map[string]*counterGroup
+	ending   dueHeap // the counters, by the end of their windows
+	leaving  dueHeap // the groups, by the end of theirs
+}
+
+// counterState is a counter while its window is open.
+type counterState struct {
+	due
+	key    driver.CounterKey
+	epoch  uint64
+	count  int64
+	tokens map[string]int64 // the counts that were answered to remembered tokens
+}
+
+// counterGroup is a group of members while its window is open.
+type counterGroup struct {
+	due
+	name    string
+	members map[string]struct{}
+}
+
+// NewCounters returns empty counters. Nil options mean the defaults.
+func NewCounters(o *CountersOptions) *Counters {
+	if o == nil {
+		o = &CountersOptions{}
+	}
+	c := &Counters{
+		now:         o.Now,
+		maxCounters: counterDefault(o.MaxCounters, 1<<20),
+		maxGroups:   counterDefault(o.MaxGroups, 1<<16),
+		counters:    make(map[driver.CounterKey]*counterState),
+		groups:      make(map[string]*counterGroup),
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	return c
+}
+
+func counterDefault(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// Increment implements [driver.Counters].
+func (c *Counters) Increment(ctx context.Context, increments []driver.Increment) ([]driver.Count, error) {
+	for _, i := range increments {
+		if err := i.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.readyLocked(ctx); err != nil {
+		return nil, err
+	}
+	counts := make([]driver.Count, len(increments))
+	for n, i := range increments {
+		counts[n] = c.incrementLocked(i, c.now())
+	}
+	return counts, nil
+}
+
+func (c *Counters) incrementLocked(i driver.Increment, now time.Time) driver.Count {
+	c.sweepLocked(now)
+	s := c.counters[i.Key]
+	if s != nil && !now.Before(s.at) {
+		c.endLocked(s)
+		s = nil
+	}
+	if i.Epoch != 0 && (s == nil || s.epoch != i.Epoch) {
+		return driver.Count{Outcome: driver.Refused}
+	}
+	if s == nil {
+		s = c.openLocked(i, now)
+	}
+	return driver.Count{
+		Outcome:   driver.Done,
+		Count:     s.add(i),
+		Remaining: s.at.Sub(now),
+		Epoch:     s.epoch,
+	}
+}
+
+// add counts the increment, unless its token was counted already, and returns the
+// answer to it.
+func (s *counterState) add(i driver.Increment) int64 {
+	if count, ok := s.tokens[i.Token]; ok {
+		return count
+	}
+	before := s.count
+	s.count += i.N
+	if i.Token != "" && before < i.Exact {
+		if s.tokens == nil {
+			s.tokens = make(map[string]int64, 1)
+		}
+		s.tokens[i.Token] = s.count
+	}
+	return s.count
+}
+
+// openLocked opens a window. Epochs are numbered, which keeps them apart as surely
+// as chance would.
+func (c *Counters) openLocked(i driver.Increment, now time.Time) *counterState {
+	for len(c.counters) >= c.maxCounters {
+		c.endLocked(c.ending[0].(*counterState))
+	}
+	c.epoch++
+	s := &counterState{key: i.Key, epoch: c.epoch}
+	s.at = dueAfter(now, i.Window)
+	c.counters[i.Key] = s
+	heap.Push(&c.ending, s)
+	return s
+}
+
+func (c *Counters) endLocked(s *counterState) {
+	heap.Remove(&c.ending, s.index)
+	delete(c.counters, s.key)
+}
+
+// Admit implements [driver.Counters].
+func (c *Counters) Admit(ctx context.Context, admits []driver.Admit) ([]driver.Admission, error) {
+	for _, a := range admits {
+		if err := a.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.readyLocked(ctx); err != nil {
+		return nil, err
+	}
+	admissions := make([]driver.Admission, len(admits))
+	for n, a := range admits {
+		admissions[n] = c.admitLocked(a, c.now())
+	}
+	return admissions, nil
+}
+
+func (c *Counters) admitLocked(a driver.Admit, now time.Time) driver.Admission {
+	c.sweepLocked(now)
+	g := c.groups[a.Group]
+	if g != nil && !now.Before(g.at) {
+		c.leaveLocked(g)
+		g = nil
+	}
+	if g == nil {
+		if a.Max == 0 {
+			return driver.Admission{Outcome: driver.Done}
+		}
+		g = c.gatherLocked(a, now)
+	}
+	_, admitted := g.members[a.Member]
+	if !admitted && len(g.members) < a.Max {
+		g.members[a.Member] = struct{}{}
+		admitted = true
+	}
+	return driver.Admission{
+		Outcome:   driver.Done,
+		Admitted:  admitted,
+		Members:   len(g.members),
+		Remaining: g.at.Sub(now),
+	}
+}
+
+func (c *Counters) gatherLocked(a driver.Admit, now time.Time) *counterGroup {
+	for len(c.groups) >= c.maxGroups {
+		c.leaveLocked(c.leaving[0].(*counterGroup))
+	}
+	g := &counterGroup{name: a.Group, members: make(map[string]struct{}, 1)}
+	g.at = dueAfter(now, a.Window)
+	c.groups[a.Group] = g
+	heap.Push(&c.leaving, g)
+	return g
+}
+
+func (c *Counters) leaveLocked(g *counterGroup) {
+	heap.Remove(&c.leaving, g.index)
+	delete(c.groups, g.name)
+}
+
+// sweepLocked ends two windows of either sort that are over. An element opens one
+// at the most, so the windows that nobody asks for again cannot pile up.
+func (c *Counters) sweepLocked(now time.Time) {
+	for range 2 {
+		if c.ending.isDue(now) {
+			c.endLocked(c.ending[0].(*counterState))
+		}
+		if c.leaving.isDue(now) {
+			c.leaveLocked(c.leaving[0].(*counterGroup))
+		}
+	}
+}
+
+func (c *Counters) readyLocked(ctx context.Context) error {
+	if c.closed {
+		return fmt.Errorf("memory: counters are closed: %w", driver.ErrUnavailable)
+	}
+	return ctx.Err()
+}
+
+// Close implements [driver.Counters] and frees the memory.
+func (c *Counters) Close(context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.counters, c.groups, c.ending, c.leaving = nil, nil, nil, nil
+	return nil
+}
+
+// due is the part of a thing that ends at a time and stands in a dueHeap.
+type due struct {
+	at    time.Time
+	index int
+}
+
+func (d *due) dueRef() *due { return d }
+
+// dueAfter returns the time d after now, with d rounded up to whole milliseconds
+// as the contracts want it.
+func dueAfter(now time.Time, d time.Duration) time.Time {
+	return now.Add((d + time.Millisecond - 1).Truncate(time.Millisecond))
+}
+
+// dueHeap orders things by when they end, the next one first. It keeps their
+// indexes, so that any of them can be moved or removed.
+type dueHeap []interface{ dueRef() *due }
+
+func (h dueHeap) isDue(now time.Time) bool {
+	return len(h) > 0 && !now.Before(h[0].dueRef().at)
+}
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].dueRef().at.Before(h[j].dueRef().at) }
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].dueRef().index, h[j].dueRef().index = i, j
+}
+
+// Push and Pop are for package heap.
+func (h *dueHeap) Push(x any) {
+	d := x.(interface{ dueRef() *due })
+	d.dueRef().index = len(*h)
+	*h = append(*h, d)
+}
+
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	d := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return d
+}

@@ -1,0 +1,13 @@
+// Package memory keeps graphcache's data in the process: a [Store] and a [Cache]
+// for unit tests and quick starts. They are the reference implementations of the
+// interfaces in package driver: where another backend's behaviour is in doubt,
+// this one's is right.
+//
+// # Special considerations
+//
+// Nothing is durable, and nothing is seen by another process. The store takes one
+// lock for each call, so that a transaction that conflicts costs its work again;
+// its memory is bounded by a number of records, not of bytes. The cache forgets
+// values under memory pressure, and a hold only when its deadline has passed or a
+// test asks for it with [Cache.Evict] or [Cache.Flush].
+package memory

@@ -1,0 +1,75 @@
+package graphcache
+
+import (
+	"context"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Conn is what every read and write takes: a [*Graph], or a [*Tx] to be part of a
+// transaction.
+type Conn interface {
+	conn() conn
+}
+
+// conn is the way to the store: through the cache, or inside a transaction.
+type conn struct {
+	g  *Graph
+	tx *Tx // nil outside a transaction
+}
+
+func (g *Graph) conn() conn { return conn{g: g} }
+
+// fetch answers the requests.
+func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) error {
+	if c.tx != nil {
+		return c.tx.fetch(ctx, reqs)
+	}
+	return c.g.fetch(ctx, reqs, fresh)
+}
+
+// read reads the steps from the store itself, for a write that depends on what is
+// there.
+func (c conn) read(ctx context.Context, steps ...driver.Step) ([]driver.Result, error) {
+	if c.tx != nil {
+		return c.tx.read(ctx, steps)
+	}
+	if c.g.shared.isClosed() {
+		return nil, errClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.g.shared.opts.LoadTimeout)
+	defer cancel()
+	return c.g.shared.readSteps(ctx, c.g.store, steps, "")
+}
+
+// mutate runs fn, which writes the store and touches only the anchors given.
+func (c conn) mutate(ctx context.Context, anchors []anchor, fn func(context.Context, *session) error) error {
+	if c.tx != nil {
+		return c.tx.mutate(ctx, anchors, fn)
+	}
+	return c.g.mutate(ctx, anchors, fn)
+}
+
+// onRollback runs undo if what is being written is in a transaction that does not
+// commit.
+func (c conn) onRollback(undo func()) {
+	if c.tx != nil {
+		c.tx.mu.Lock()
+		defer c.tx.mu.Unlock()
+		c.tx.undo = append(c.tx.undo, undo)
+	}
+}
+
+// attempts runs try until it reports that it is done, at most Options.MaxAttempts
+// times, and then returns ErrConflict.
+func (c conn) attempts(ctx context.Context, try func() (done bool, err error)) error {
+	for i := range c.g.shared.opts.MaxAttempts {
+		if err := backoff(ctx, i); err != nil {
+			return err
+		}
+		if done, err := try(); done || err != nil {
+			return err
+		}
+	}
+	return ErrConflict
+}

@@ -1,0 +1,190 @@
+package graphcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// An object is deleted in three steps, each of them safe to repeat: mark its
+// record, so that it reads as absent; remove its edges; remove the record. An Add
+// that runs at the same time inserts its edge first and looks at the ends then, so
+// either it sees the mark and takes its edge back, or the edge was there before the
+// mark and is removed here.
+
+// deleteChunk is how many edges one write of a deletion removes.
+const deleteChunk = 256
+
+// delete marks the object and removes it.
+func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
+	return c.attempts(ctx, func() (bool, error) {
+		present, err := c.readObject(ctx, k, id)
+		switch {
+		case err != nil:
+			return true, err
+		case present == nil:
+			return true, ErrNotFound
+		case !present.Deleting:
+			marked := *present
+			marked.Version++
+			marked.Deleting = true
+			res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Replace, Object: &marked, Expect: present.Version})
+			if err != nil || res.Outcome != driver.Done {
+				return false, err
+			}
+			present = &marked
+		}
+		return true, c.finishDelete(ctx, k, present)
+	})
+}
+
+// finishDelete removes the edges and the record of an object that is marked.
+func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Object) error {
+	kinds, directions := c.g.shared.schema.edgesAt(k)
+	for i, e := range kinds {
+		if err := c.deleteEdges(ctx, e, directions[i], k, marked); err != nil {
+			return fmt.Errorf("remove its %s edges: %w", e.name, err)
+		}
+	}
+	// Whoever else finished the deletion meanwhile did the same.
+	_, err := k.writeObject(ctx, c, driver.Write{Op: driver.Delete, Object: marked, Expect: marked.Version})
+	return err
+}
+
+// deleteEdges removes the marked object's edges of one kind in one direction.
+func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object) error {
+	for stuck := 0; stuck < c.g.shared.opts.MaxAttempts; {
+		edges, err := c.edgesOf(ctx, e, d, k, marked)
+		if err != nil || len(edges) == 0 {
+			return err
+		}
+		removed, err := c.removeAll(ctx, e, edges)
+		if err != nil {
+			return err
+		}
+		if removed > 0 {
+			stuck = 0
+			continue
+		}
+		stuck++
+		if err := backoff(ctx, stuck); err != nil {
+			return err
+		}
+	}
+	return ErrConflict
+}
+
+// edgesOf returns some of the marked object's edges, none if there are no more. It
+// looks at the mark after it has seen the edges:
+//
+//  1. A and B finish the same deletion; B removes the record
+//  2. somebody creates an object with that ID and adds an edge to it
+//  3. A lists the edges
+//
+// An edge that was there while the mark was still there is not of the new object.
+func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object) ([]driver.Edge, error) {
+	results, err := c.read(ctx, driver.Step{
+		Op: driver.ListEdges, Kind: e.name, Direction: d, IDs: []string{marked.ID},
+		Range: driver.Range{Limit: deleteChunk},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(results[0].Lists) != 1 {
+		return nil, errResult
+	}
+	edges := results[0].Lists[0]
+	if len(edges) == 0 {
+		return nil, nil
+	}
+	present, err := c.readObject(ctx, k, marked.ID)
+	if err != nil || present == nil || present.Version != marked.Version {
+		return nil, err
+	}
+	return edges, nil
+}
+
+// removeAll removes the edges that are still as given, and says how many were.
+func (c conn) removeAll(ctx context.Context, k *edgeKind, edges []driver.Edge) (removed int, err error) {
+	var anchors []anchor
+	writes := make([]driver.Write, len(edges))
+	for i := range edges {
+		e := &edges[i]
+		anchors = append(anchors, k.touched(e.From, e.To)...)
+		writes[i] = driver.Write{Op: driver.Delete, Kind: k.name, Edge: e, Expect: e.Version}
+	}
+	err = c.mutate(ctx, anchors, func(ctx context.Context, s *session) error {
+		results, err := s.writeAll(ctx, writes)
+		for _, r := range results {
+			if r.Outcome == driver.Done {
+				removed++
+			}
+		}
+		return err
+	})
+	return removed, err
+}
+
+// marked lists objects of the kind whose deletion has begun, after the ID given.
+func (c conn) marked(ctx context.Context, k *objectKind, after string) ([]*driver.Object, error) {
+	step := driver.Step{Op: driver.ScanDeleting, Kind: k.name, Range: driver.Range{Limit: deleteChunk}}
+	if after != "" {
+		step.IDs = []string{after}
+	}
+	results, err := c.read(ctx, step)
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Objects, nil
+}
+
+// resumeDeletes looks for deletions that were begun and not finished, and finishes
+// them in the background.
+func (g *Graph) resumeDeletes(ctx context.Context) error {
+	pending := map[*objectKind][]*driver.Object{}
+	for _, k := range g.shared.schema.objects {
+		objects, err := g.conn().marked(ctx, k, "")
+		if err != nil {
+			return fmt.Errorf("graphcache: open: look for unfinished deletions: %w", err)
+		}
+		if len(objects) > 0 {
+			pending[k] = objects
+		}
+	}
+	if len(pending) == 0 {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	g.shared.spawn(func() {
+		defer g.logPanic(ctx, "resume deletions")
+		for k, objects := range pending {
+			n, err := g.finishDeletes(ctx, k, objects)
+			if err != nil && !errors.Is(err, errClosed) {
+				g.shared.opts.Logger.WarnContext(ctx, "graphcache: unfinished deletions were not resumed",
+					"kind", k.name, "resumed", n, "error", err)
+			} else if n > 0 {
+				g.shared.opts.Logger.InfoContext(ctx, "graphcache: resumed unfinished deletions", "kind", k.name, "objects", n)
+			}
+		}
+	})
+	return nil
+}
+
+// finishDeletes finishes the deletions of the objects, and of those marked after
+// the last of them.
+func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*driver.Object) (n int, err error) {
+	for len(objects) > 0 {
+		for _, o := range objects {
+			if err := g.conn().finishDelete(ctx, k, o); err != nil {
+				return n, fmt.Errorf("%s %q: %w", k.name, o.ID, err)
+			}
+			n++
+		}
+		if objects, err = g.conn().marked(ctx, k, objects[len(objects)-1].ID); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,150 @@
+// Package graphcache is a typed graph data layer for services: objects and edges,
+// kept in a store, cached, and invalidated exactly when a write touches them.
+//
+// There are only a few types. An [ObjectKind] and an [EdgeKind] are declared once,
+// as package variables, from Go structs. A [Schema] is a set of them. A [Graph] is
+// a schema on a store and a cache. A [Query] follows edges from objects to objects.
+// A [Conn] is where a call goes to: a Graph, or a [Tx] for one that is part of a
+// transaction.
+//
+//	type User struct {
+//		ID   graphcache.ID[User] `json:"id"`
+//		Name string              `json:"name"`
+//	}
+//	type Post struct {
+//		ID    graphcache.ID[Post] `json:"id"`
+//		Title string              `json:"title"`
+//	}
+//	type Follow struct {
+//		Note string `json:"note"`
+//	}
+//
+//	var (
+//		Users   = graphcache.NewObjectKind[User]("user")
+//		Posts   = graphcache.NewObjectKind[Post]("post")
+//		Follows = graphcache.NewEdgeKind[Follow]("follows", Users, Users)
+//		Wrote   = graphcache.NewEdgeKind[graphcache.NoData]("wrote", Users, Posts)
+//		Schema  = graphcache.NewSchema(Users, Posts, Follows, Wrote)
+//	)
+//
+//	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache})
+//	u, err := Users.Get(ctx, g, id)
+//	posts, err := Wrote.Out(Follows.Out(id)).Limit(20).All(ctx, g)
+//
+// Package backends/memory has a store and a cache for tests and first steps, and
+// package graphtest opens a graph for a unit test in one line.
+//
+// # Objects and edges
+//
+// An object is a record with an ID, of one kind. [ObjectKind.Create], Get, GetMany,
+// Update, Put and Delete do what their names say; Update reads the object from the
+// store, lets a function change it, and writes it only if nobody else has, or starts
+// again. Deleting an object deletes its edges.
+//
+// An edge is a directed link between two objects with a time and data of its own
+// (an association, in Facebook's TAO). There is at most one of a kind between two
+// objects, and both must exist. It is one record, listed at both its ends: what
+// Follows.Add(ctx, g, a, b, data) adds is in Follows.Out(a) and in Follows.In(b). Lists are newest
+// first, and edges of the same time are in the order of the other end's ID. Adding
+// an edge that exists replaces its data and time.
+//
+// A kind can be [EdgeKind.ToOne]: an object has at most one such edge, and a second
+// one takes the place of the first. It can be [EdgeKind.Symmetric]: its edges have no
+// direction. And it can be in an [EdgeKind.Family], between whose kinds an edge can
+// be moved in one step.
+//
+// # Structs
+//
+// A struct's exported fields are kept under their JSON names, and read back as they
+// were. A field may have any type that encoding/json encodes, except interfaces:
+// numbers, strings, booleans, []byte, [time.Time], structs, pointers, slices, arrays,
+// maps with keys that are strings or integers, and types that marshal themselves to
+// text or JSON and back. A field tagged `json:"-"` is kept neither in the store nor in
+// the cache: that is where secrets belong. omitempty has no meaning: zero is a value,
+// and a nil slice, map or pointer is not an empty one. Times are kept as whole
+// milliseconds in UTC, on every backend. A type that would not come back as it was
+// is refused by [Open], which tries.
+//
+// A field that has been renamed is tagged `graph:"was=old"` and reads old records. A
+// record's fields that a program does not know, because another version of it wrote
+// them, are kept by Update and Put.
+//
+// # Queries
+//
+// [EdgeKind.Out] and [EdgeKind.In] start a query at an [ID] or several [IDs], or go on
+// from another query, over any number of hops. Limit, Offset, LimitPer, Distinct,
+// Since and Until refine the last hop. A query does nothing until it is asked for
+// All, Iter, First, Only, IDs, Edges, Count or Exists. It is a value: refining it
+// returns a new one, and it may be kept in a variable and used by many goroutines.
+//
+// However many objects a hop starts from, it is one call of the cache and, for what
+// is not there, one call of the store.
+//
+// # Caching and invalidation
+//
+// What is cached is not the result of a query but its parts: each object, and of each
+// object's list of edges the newest (up to 1,024, or 64 KiB), with their times and
+// data. Ranges and counts beyond that are cached beside the list. "Not found" and
+// empty lists are cached like anything else. Every cached value belongs to one
+// anchor, an object or one object's list of one kind in one direction, and depends on
+// nothing that writes to its anchor do not touch.
+//
+// A write marks the anchors that it touches in the cache before it writes the store,
+// and takes the marks off afterwards. While an anchor is marked, reads of it go to the
+// store and leave the cache alone. A value that was read before the mark cannot enter
+// the cache after it. Adding an edge touches two lists and nothing else: all other
+// values stay cached.
+//
+// Misses are collapsed: in a process, readers that miss the same value at the same
+// time read the store once; between processes, one of them loads and the others wait
+// for it, though not for one that has died.
+//
+// # Consistency
+//
+// A read of one anchor, that is of one object or one list, sees every write that was
+// acknowledged before it began, by whichever process, and never a value that was not
+// the committed one at some moment of the read: reads are linearizable with respect to
+// the writes made through graphcache. A query over several anchors may combine states
+// from before and after a write that happens meanwhile; a [Tx] does not.
+//
+// The exceptions, each bounded by the life of a cached value, Options.TTL:
+//
+//   - The cache loses the mark of a writer that is still at work, by eviction or a
+//     failover. Until that write is acknowledged, readers may see the value before
+//     it; if the writer dies as well, or its marks cannot be taken off, they may until
+//     the value expires. Stats counts lost marks.
+//   - A write whose outcome is unknown ([ErrUnknownOutcome]) is applied by the store
+//     later than Options.HoldTTL after it began.
+//   - Records are changed by something else than graphcache.
+//
+// A write whose marks the cache does not accept is refused with [ErrUnavailable] and
+// has no effect. A read never fails because of the cache: it goes to the store.
+//
+// # Contexts
+//
+// Reads end when their context does; a load that others wait for goes on without the
+// one that started it. A write honours its context until it has marked its first
+// anchor. From there it runs to its end under the deadlines in [Options], because one
+// that was dropped half-way would have an outcome that nobody knows. What is cached
+// must not depend on who asks, so loads are not given the caller's deadline, and
+// stores must not let a value in the context change what they return.
+//
+// # Errors
+//
+// Errors wrap one of the package's sentinels, such as [ErrNotFound], or what the
+// backend returned; errors.Is finds both. Their text names the operation, the kind and
+// the ID. A mistake in a schema is reported by [Open], with kind and field.
+//
+// # Caveats
+//
+// Authorisation, validation and hooks are not part of graphcache: a query returns what
+// is there, whoever asks. Tenants are kept apart by [Graph.Namespace].
+//
+// Deleting an object with very many edges takes time: they are removed in chunks, and
+// the object reads as absent meanwhile. An Add that dies half-way can leave an edge
+// whose end does not exist; queries for objects do not show it, and [Graph.Repair]
+// removes it.
+//
+// A list that is longer than its cached prefix is read from the store when a query
+// asks for all of it. Give queries a limit.
+package graphcache

@@ -1,0 +1,99 @@
+package driver
+
+import (
+	"context"
+	"iter"
+)
+
+// The interfaces in this file are abilities that a [Store] may have. graphcache
+// asserts them once, in Open; a store without one still works, and graphcache
+// documents what its users then go without.
+
+// Transactor is a [Store] that can apply several writes as one.
+type Transactor interface {
+	// Begin starts a transaction. Capabilities().Transactions says whether
+	// the deployment supports it.
+	Begin(ctx context.Context) (Tx, error)
+}
+
+// Tx is a transaction: serializable, or at the least snapshot-isolated with
+// write conflicts detected. It is used by one goroutine, and ends with exactly
+// one call of Commit or Rollback.
+type Tx interface {
+	// Read is [Store.Read], and sees the transaction's own writes.
+	Read(ctx context.Context, steps []Step, atLeast Stamp) ([]Result, error)
+	// Write is [Store.Write]. Nobody else sees the writes before Commit. An
+	// outcome is judged against the state that the transaction sees; an error
+	// that wraps ErrConflict means that the transaction cannot commit.
+	Write(ctx context.Context, writes []Write) ([]WriteResult, error)
+	// Commit applies the writes. An error that wraps ErrConflict or
+	// ErrUnavailable means that nothing was applied and the transaction may be
+	// run again from the start; any other, that the outcome is unknown.
+	Commit(ctx context.Context) (Stamp, error)
+	// Rollback ends the transaction without effect.
+	Rollback(ctx context.Context) error
+}
+
+// Journal is a [Store] that remembers anchors whose invalidation is owed to the
+// cache.
+type Journal interface {
+	// Owe adds or replaces the entries, one for each anchor.
+	Owe(ctx context.Context, entries []JournalEntry) error
+	// Owed returns all entries.
+	Owed(ctx context.Context) ([]JournalEntry, error)
+	// Settle removes the entries whose token is still the one given.
+	Settle(ctx context.Context, entries []JournalEntry) error
+}
+
+// JournalEntry is one anchor in a [Journal].
+type JournalEntry struct {
+	Anchor string
+	Token  string
+}
+
+// Registry is a [Store] that remembers every index that a live program version
+// has opened, so that each version holds the anchors of all of them.
+type Registry interface {
+	// Register adds the indexes and renews those that are there.
+	Register(ctx context.Context, indexes []IndexEntry) error
+	// Registered returns all of them.
+	Registered(ctx context.Context) ([]IndexEntry, error)
+}
+
+// IndexEntry is an index in a [Registry]: a kind and the names of its fields.
+type IndexEntry struct {
+	Kind   string
+	Fields []string
+}
+
+// Generations is a [Store] that keeps a counter for each kind. Raising it drops
+// every cached value of the kind.
+type Generations interface {
+	// Generations returns the counters that are not 0.
+	Generations(ctx context.Context) (map[string]uint64, error)
+	// Raise adds one to the counters of the kinds.
+	Raise(ctx context.Context, kinds []string) error
+}
+
+// Feed is a [Store] that reports its changes, also those made by other programs.
+type Feed interface {
+	// Changes yields the changes after the token, in commit order, until ctx
+	// ends; the empty token starts at now. An error ends the sequence; one that
+	// wraps ErrNotFound says that the token is no longer known and changes
+	// were lost.
+	Changes(ctx context.Context, after string) iter.Seq2[Change, error]
+}
+
+// Change is one record that was written. Fields that the store cannot tell are
+// empty.
+type Change struct {
+	// Token resumes the feed after this change.
+	Token string
+	// Kind is the kind of the object or edge. ID is set for an object, From
+	// and To for an edge.
+	Kind         string
+	ID, From, To string
+	// Before and After are the record's documents around the change, nil where
+	// unknown or absent.
+	Before, After Document
+}

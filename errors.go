@@ -1,0 +1,68 @@
+package graphcache
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// The errors that graphcache returns wrap one of these, found with errors.Is. The
+// text of an error names the operation, the kind and the ID.
+var (
+	// ErrNotFound: the object or edge does not exist, or First and Only have no
+	// result.
+	ErrNotFound = driver.ErrNotFound
+	// ErrNotUnique: Only has more than one result.
+	ErrNotUnique = driver.ErrNotUnique
+	// ErrConflict: the record changed under a write that depended on it, more
+	// often than the write was retried; or its Version is not the one given.
+	ErrConflict = driver.ErrConflict
+	// ErrExists: there is a record with that ID, or an edge with those ends,
+	// already.
+	ErrExists = driver.ErrExists
+	// ErrInvalid: an argument or a value cannot be accepted. Nothing was sent.
+	ErrInvalid = driver.ErrInvalid
+	// ErrSchema: the schema has a mistake, or does not have the kind.
+	ErrSchema = driver.ErrSchema
+	// ErrUnavailable: a backend could not be reached, or the graph is closed;
+	// the operation had no effect.
+	ErrUnavailable = driver.ErrUnavailable
+	// ErrOverloaded: the context ended while the read was queued behind
+	// Options.MaxLoads. The context's error is wrapped too.
+	ErrOverloaded = driver.ErrOverloaded
+	// ErrUnknownOutcome: the store did not answer a write, which may have been
+	// applied or may yet be. Read the record to find out.
+	ErrUnknownOutcome = driver.ErrUnknownOutcome
+)
+
+// opError is an error with the operation that failed.
+type opError struct {
+	op, kind string
+	id, to   string // to is the far end of an edge
+	err      error
+}
+
+// wrap adds the operation and the record to an error, once, where it leaves the
+// package.
+func wrap(err *error, op, kind, id string) {
+	if *err != nil {
+		*err = &opError{op: op, kind: kind, id: id, err: *err}
+	}
+}
+
+// Error puts the operation behind the package's name, whatever the cause says
+// first.
+func (e *opError) Error() string {
+	cause := strings.TrimPrefix(e.err.Error(), "graphcache: ")
+	where := e.op + " " + e.kind
+	if e.id != "" {
+		where += fmt.Sprintf(" %.80q", e.id)
+	}
+	if e.to != "" {
+		where += fmt.Sprintf(" to %.80q", e.to)
+	}
+	return "graphcache: " + where + ": " + cause
+}
+
+func (e *opError) Unwrap() error { return e.err }

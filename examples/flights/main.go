@@ -1,0 +1,212 @@
+// Flights loads airports and the flights between them into a graph in memory, asks
+// it a few questions about one airport, and shows how much of the work the cache
+// takes off the store.
+//
+//	go run ./examples/flights -from SEA -limit 5
+//
+// The kinds are declared in this file, and so are the queries; load.go fills the
+// graph, counting.go watches the backends, report.go prints.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/graphcache/graphcache"
+	"github.com/graphcache/graphcache/backends/memory"
+)
+
+// Airport is an object. Its ID is the code that everybody knows it by.
+type Airport struct {
+	ID        graphcache.ID[Airport] `json:"iata"`
+	Name      string                 `json:"name"`
+	City      string                 `json:"city"`
+	State     string                 `json:"state"`
+	Country   string                 `json:"country"`
+	Latitude  float64                `json:"latitude"`
+	Longitude float64                `json:"longitude"`
+}
+
+// Route is the data of an edge from one airport to another.
+type Route struct {
+	Flights int `json:"flights"`
+}
+
+// Leg is a route with its two ends.
+type Leg = graphcache.Edge[Airport, Airport, Route]
+
+var (
+	Airports = graphcache.NewObjectKind[Airport]("airport")
+	Routes   = graphcache.NewEdgeKind[Route]("route", Airports, Airports)
+	Schema   = graphcache.NewSchema(Airports, Routes)
+)
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program. It returns the exit code: 2 if the arguments make no sense.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("flights", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	from := flags.String("from", "SEA", "the `airport` to ask about")
+	limit := flags.Int("limit", 5, "list at most `n` routes")
+	asJSON := flags.Bool("json", false, "print one JSON object")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "flights: unexpected argument %q\n", flags.Arg(0))
+		return 2
+	case *limit < 1:
+		fmt.Fprintf(stderr, "flights: -limit %d: at least 1\n", *limit)
+		return 2
+	}
+
+	r, err := explore(ctx, graphcache.ID[Airport](*from), *limit)
+	if err == nil && *asJSON {
+		err = r.writeJSON(stdout)
+	} else if err == nil {
+		err = r.writeText(stdout)
+	}
+	switch {
+	case errors.Is(err, errUnknownAirport):
+		fmt.Fprintf(stderr, "flights: %v; the codes are in upper case, like SEA\n", err)
+		return 2
+	case err != nil:
+		fmt.Fprintf(stderr, "flights: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// explore opens a graph, loads it, and asks the same questions three times: of an
+// empty cache, of a full one, and after a write.
+func explore(ctx context.Context, from graphcache.ID[Airport], limit int) (_ *report, err error) {
+	var seen counter
+	store := countingStore{memory.NewStore(nil), &seen}
+	cache := countingCache{memory.NewCache(nil), &seen}
+	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, g.Close(ctx), cache.Close(ctx), store.Close(ctx)) }()
+
+	airports, routes, err := load(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{airports: len(airports), routes: routes}
+	for _, run := range []string{"first", "again"} {
+		if err := r.ask(ctx, g, &seen, run, from, limit); err != nil {
+			return nil, err
+		}
+	}
+	to, err := r.outOfReach(airports)
+	if err != nil {
+		return nil, err
+	}
+	const daily = 366 // the flights are those of 2008, a leap year
+	r.added = Leg{From: from, To: to, Time: byFlights(daily), Data: Route{Flights: daily}}
+	if _, err := Routes.AddEdge(ctx, g, r.added); err != nil {
+		return nil, err
+	}
+	return r, r.ask(ctx, g, &seen, "after the write", from, limit)
+}
+
+// ask runs the queries and adds a run to the report.
+func (r *report) ask(ctx context.Context, g *graphcache.Graph, seen *counter, name string, from graphcache.ID[Airport], limit int) error {
+	// Values that were read from the store go into the cache in the background.
+	// A service does not wait for that; who counts should.
+	if err := g.Settle(ctx); err != nil {
+		return err
+	}
+	seen.take()
+	a, err := query(ctx, g, from, limit)
+	if err != nil {
+		return err
+	}
+	r.runs = append(r.runs, runReport{name, a, seen.take()})
+	return nil
+}
+
+// outOfReach returns the first airport that is more than two flights away.
+func (r *report) outOfReach(airports []*Airport) (graphcache.ID[Airport], error) {
+	found := r.runs[0].answers
+	for _, a := range airports {
+		if a.ID != found.origin.ID && !found.withinTwo[a.ID] {
+			return a.ID, nil
+		}
+	}
+	return "", fmt.Errorf("every airport is within two flights of %s", found.origin.ID)
+}
+
+// answers is what the program asks about an airport.
+type answers struct {
+	origin    *Airport
+	outbound  []Leg                               // the routes with the most flights, most first
+	inbound   []Leg                               // likewise
+	ends      map[graphcache.ID[Airport]]*Airport // the airports that these come from and lead to
+	direct    int                                 // how many airports a single flight leads to
+	withinTwo map[graphcache.ID[Airport]]bool
+}
+
+var errUnknownAirport = errors.New("no such airport")
+
+// query asks the questions. Nothing in it knows of the cache.
+func query(ctx context.Context, c graphcache.Conn, from graphcache.ID[Airport], limit int) (a answers, err error) {
+	a.origin, err = Airports.Get(ctx, c, from)
+	switch {
+	case errors.Is(err, graphcache.ErrNotFound), errors.Is(err, graphcache.ErrInvalid):
+		return a, fmt.Errorf("%w: %q", errUnknownAirport, string(from))
+	case err != nil:
+		return a, err
+	}
+
+	// A query is a value: this one is the start of four others.
+	out := Routes.Out(from)
+	if a.outbound, err = out.Limit(limit).Edges(ctx, c); err != nil {
+		return a, err
+	}
+	if a.direct, err = out.Count(ctx, c); err != nil {
+		return a, err
+	}
+	if a.inbound, err = Routes.In(from).Limit(limit).Edges(ctx, c); err != nil {
+		return a, err
+	}
+
+	// Edges come without the objects at their ends; one batch reads those.
+	var ends []graphcache.ID[Airport]
+	for _, leg := range a.outbound {
+		ends = append(ends, leg.To)
+	}
+	for _, leg := range a.inbound {
+		ends = append(ends, leg.From)
+	}
+	if a.ends, err = Airports.GetMany(ctx, c, ends); err != nil {
+		return a, err
+	}
+
+	// A query can start from another. Two flights may lead back to the origin,
+	// and to where one flight leads as well.
+	one, err := out.IDs(ctx, c)
+	if err != nil {
+		return a, err
+	}
+	two, err := Routes.Out(out).IDs(ctx, c)
+	if err != nil {
+		return a, err
+	}
+	a.withinTwo = map[graphcache.ID[Airport]]bool{}
+	for _, id := range append(one, two...) {
+		a.withinTwo[id] = true
+	}
+	delete(a.withinTwo, from)
+	return a, nil
+}

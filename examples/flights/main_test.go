@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// output is what -json prints, as somebody else would declare it.
+type output struct {
+	Airports int `json:"airports"`
+	Routes   int `json:"routes"`
+	Origin   struct {
+		IATA string `json:"iata"`
+		Name string `json:"name"`
+	} `json:"origin"`
+	Direct      []route `json:"direct"`
+	DirectCount int     `json:"direct_count"`
+	Inbound     []route `json:"inbound"`
+	WithinTwo   int     `json:"within_two"`
+	Runs        []struct {
+		Name        string `json:"name"`
+		StoreReads  int    `json:"store_reads"`
+		CacheHits   int    `json:"cache_hits"`
+		CacheMisses int    `json:"cache_misses"`
+	} `json:"runs"`
+}
+
+type route struct {
+	IATA    string `json:"iata"`
+	Flights int    `json:"flights"`
+}
+
+// runJSON runs the program with -json and returns the one object that it prints.
+func runJSON(t *testing.T, args ...string) output {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), append(args, "-json"), &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	d := json.NewDecoder(&stdout)
+	var o output
+	if err := d.Decode(&o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		t.Errorf("the object is followed by something: %v", err)
+	}
+	return o
+}
+
+func TestJSON(t *testing.T) {
+	tests := []struct {
+		name               string
+		args               []string
+		origin, originName string
+		direct, inbound    []route
+		directCount        int
+		withinTwo          int
+	}{{
+		name:   "the default airport",
+		origin: "SEA", originName: "Seattle-Tacoma Intl",
+		direct:      []route{{"LAX", 6865}, {"DEN", 6623}, {"ANC", 6256}, {"SFO", 5409}, {"OAK", 5095}},
+		inbound:     []route{{"LAX", 6876}, {"DEN", 6414}, {"ANC", 6257}, {"SFO", 5414}, {"PHX", 5072}},
+		directCount: 56, withinTwo: 303,
+	}, {
+		name:   "another, with a lower limit",
+		args:   []string{"-from", "ABE", "-limit", "2"},
+		origin: "ABE", originName: "Lehigh Valley International",
+		direct:      []route{{"ORD", 1425}, {"DTW", 997}},
+		inbound:     []route{{"ORD", 1426}, {"DTW", 997}},
+		directCount: 10, withinTwo: 208,
+	}, {
+		name:   "a name with a comma",
+		args:   []string{"-from", "BTR", "-limit", "1"},
+		origin: "BTR", originName: "Baton Rouge Metropolitan, Ryan",
+		direct:      []route{{"DFW", 2922}},
+		inbound:     []route{{"DFW", 2919}},
+		directCount: 9, withinTwo: 238,
+	}, {
+		name:   "no routes",
+		args:   []string{"-from", "00M"},
+		origin: "00M", originName: "Thigpen",
+		direct: []route{}, inbound: []route{},
+	}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := runJSON(t, tt.args...)
+			if got.Airports != 3376 || got.Routes != 5366 {
+				t.Errorf("%d airports and %d routes, want 3376 and 5366", got.Airports, got.Routes)
+			}
+			if got.Origin.IATA != tt.origin || got.Origin.Name != tt.originName {
+				t.Errorf("the origin is %+v, want %s, %s", got.Origin, tt.origin, tt.originName)
+			}
+			if diff := cmp.Diff(tt.direct, got.Direct); diff != "" {
+				t.Errorf("direct (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.inbound, got.Inbound); diff != "" {
+				t.Errorf("inbound (-want +got):\n%s", diff)
+			}
+			if got.DirectCount != tt.directCount || got.WithinTwo != tt.withinTwo {
+				t.Errorf("%d direct and %d within two flights, want %d and %d",
+					got.DirectCount, got.WithinTwo, tt.directCount, tt.withinTwo)
+			}
+			checkRuns(t, got)
+		})
+	}
+}
+
+// checkRuns checks what the report says about the cache.
+func checkRuns(t *testing.T, o output) {
+	t.Helper()
+	if len(o.Runs) != 3 {
+		t.Fatalf("%d runs, want 3: %+v", len(o.Runs), o.Runs)
+	}
+	first, again, after := o.Runs[0], o.Runs[1], o.Runs[2]
+	if first.Name != "first" || again.Name != "again" || after.Name != "after the write" {
+		t.Errorf("the runs are called %q, %q and %q", first.Name, again.Name, after.Name)
+	}
+	if first.StoreReads == 0 || first.CacheMisses <= o.DirectCount {
+		t.Errorf("the first run did not read the store for every list: %+v", first)
+	}
+	if again.StoreReads != 0 || again.CacheMisses != 0 || again.CacheHits <= o.DirectCount {
+		t.Errorf("the second run was not answered by the cache alone: %+v", again)
+	}
+	if after.StoreReads == 0 || after.StoreReads > 4 || after.CacheMisses == 0 || after.CacheMisses > 4 {
+		t.Errorf("the third run should read what the write touched, and little else: %+v", after)
+	}
+}
+
+// counted matches how often the cache was asked in the runs that fill it: whether a
+// query finds the value of the one before it already there is a matter of timing.
+var counted = regexp.MustCompile(`(?m)^((?:first|after the write) .*?) +\d+ +\d+$`)
+
+func TestText(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), nil, &stdout, &stderr); code != 0 {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	got := counted.ReplaceAllString(stdout.String(), "$1  <hits>  <misses>")
+	golden := filepath.Join("testdata", "sea.golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("the report has changed; go test ./examples/flights -update accepts it (-want +got):\n%s", diff)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	tests := []struct {
+		name   string
+		args   []string
+		code   int
+		stderr string // must contain
+	}{
+		{"unknown airport", []string{"-from", "QQQ"}, 2, `no such airport: "QQQ"`},
+		{"unknown airport, for a program", []string{"-from", "QQQ", "-json"}, 2, `no such airport: "QQQ"`},
+		{"no airport", []string{"-from", ""}, 2, `no such airport: ""`},
+		{"no such flag", []string{"-to", "SEA"}, 2, "-to"},
+		{"limit too low", []string{"-limit", "0"}, 2, "-limit 0"},
+		{"limit is not a number", []string{"-limit", "few"}, 2, "few"},
+		{"argument", []string{"SEA"}, 2, `unexpected argument "SEA"`},
+		{"help", []string{"-h"}, 0, "-from"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			if code := run(t.Context(), tt.args, &stdout, &stderr); code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("stderr does not say %q:\n%s", tt.stderr, &stderr)
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("stdout should be empty:\n%s", &stdout)
+			}
+		})
+	}
+}

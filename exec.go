@@ -1,0 +1,291 @@
+package graphcache
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// exec runs one query, hop by hop. All lists of a hop are fetched in one batch, and
+// once more, those that the cached prefixes did not answer.
+type exec struct {
+	ctx   context.Context
+	c     conn
+	src   source
+	fresh Freshness
+	// starts are the objects that the last hop starts from, once they are known.
+	starts  []string
+	started bool
+}
+
+// row is an edge of a hop and the object in whose list it is.
+type row struct {
+	edge
+	near string
+}
+
+// start runs all hops but the last.
+func (x *exec) start() error {
+	if x.started {
+		return nil
+	}
+	x.starts = x.src.ids
+	for i := range x.src.hops[:len(x.src.hops)-1] {
+		rows, err := x.hop(&x.src.hops[i], x.starts)
+		if err != nil {
+			return err
+		}
+		x.starts = distinct(farEnds(rows))
+	}
+	x.started = true
+	return nil
+}
+
+// rows returns the edges of the last hop.
+func (x *exec) rows() ([]row, error) {
+	if err := x.start(); err != nil {
+		return nil, err
+	}
+	return x.hop(&x.src.hops[len(x.src.hops)-1], x.starts)
+}
+
+// distinct returns the IDs without repetitions.
+func distinct(ids []string) []string {
+	seen := make(map[string]bool, len(ids))
+	kept := ids[:0]
+	for _, id := range ids {
+		if !seen[id] {
+			seen[id] = true
+			kept = append(kept, id)
+		}
+	}
+	return kept
+}
+
+// hop returns the edges of one hop. With a limit, no list is read further than the
+// limit can reach; if edges that lead to the same object have used it up, the lists
+// are read further.
+func (x *exec) hop(h *hop, starts []string) ([]row, error) {
+	want := 0 // of the hop
+	if h.limit > 0 {
+		want = addOffset(h.limit, h.offset)
+	}
+	for per := want; ; per = addOffset(per, per) {
+		limit := per // of one list
+		if h.limitPer > 0 && (limit == 0 || h.limitPer < limit) {
+			limit = h.limitPer
+		}
+		lists, err := x.lists(h, starts, limit)
+		if err != nil {
+			return nil, err
+		}
+		more := false // some list may have an edge that was not read
+		var rows []row
+		for i, l := range lists {
+			more = more || limit > 0 && limit != h.limitPer && len(l) == limit
+			for _, e := range l {
+				rows = append(rows, row{e, starts[i]})
+			}
+		}
+		if h.distinct {
+			rows = distinctRows(rows)
+		}
+		if !more || len(rows) >= want {
+			return window(rows, h.offset, h.limit), nil
+		}
+	}
+}
+
+// distinctRows keeps the first row of each far end.
+func distinctRows(rows []row) []row {
+	seen := make(map[string]bool, len(rows))
+	kept := rows[:0]
+	for _, r := range rows {
+		if !seen[r.far] {
+			seen[r.far] = true
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// window returns what an offset and a limit leave of the rows.
+func window(rows []row, offset, limit int) []row {
+	rows = rows[min(offset, len(rows)):]
+	if limit > 0 && limit < len(rows) {
+		rows = rows[:limit]
+	}
+	return rows
+}
+
+// lists returns the first edges of each object's list that are within the hop's
+// times, at most limit of each, if that is not 0.
+func (x *exec) lists(h *hop, starts []string, limit int) ([][]edge, error) {
+	s := span{high: h.high, low: h.low, limit: limit}
+	lists := make([][]edge, len(starts))
+	var beyond []int
+	err := x.prefixes(h, starts, &s, func(i int, l edgeList) {
+		if from, to, ok := l.answer(s); ok {
+			lists[i] = l.slice(from, to)
+		} else {
+			beyond = append(beyond, i)
+		}
+	})
+	if err != nil || len(beyond) == 0 {
+		return lists, err
+	}
+	return lists, x.spans(h, starts, beyond, s, lists)
+}
+
+// prefixes fetches the prefix of each object's list and passes it to use. With a
+// need, a prefix that is too short for it is replaced by a longer one if that can
+// help.
+func (x *exec) prefixes(h *hop, starts []string, need *span, use func(i int, l edgeList)) error {
+	k, err := x.c.g.boundEdge(h.edge)
+	if err != nil || len(starts) == 0 {
+		return err
+	}
+	reqs := make([]request, len(starts))
+	for i, id := range starts {
+		if need != nil {
+			reqs[i] = k.listRequest(h.direction, id, *need)
+		} else {
+			reqs[i] = k.probeRequest(h.direction, id)
+		}
+	}
+	if err := x.c.fetch(x.ctx, reqs, x.fresh); err != nil {
+		return err
+	}
+	for i := range reqs {
+		use(i, reqs[i].list)
+	}
+	return nil
+}
+
+// spans fetches what prefixes did not answer.
+func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]edge) error {
+	k, err := x.c.g.boundEdge(h.edge)
+	if err != nil {
+		return err
+	}
+	reqs := make([]request, len(beyond))
+	for i, n := range beyond {
+		reqs[i] = k.spanRequest(h.direction, starts[n], s)
+	}
+	if err := x.c.fetch(x.ctx, reqs, x.fresh); err != nil {
+		return err
+	}
+	for i, n := range beyond {
+		lists[n] = reqs[i].list.slice(0, reqs[i].list.len())
+	}
+	return nil
+}
+
+// count returns the number of rows of the last hop. Lists that are not cached whole
+// are counted, not loaded, unless it matters which objects their edges lead to.
+func (x *exec) count() (int, error) {
+	h := &x.src.hops[len(x.src.hops)-1]
+	if err := x.start(); err != nil {
+		return 0, err
+	}
+	if h.distinct && len(x.starts) > 1 {
+		rows, err := x.rows()
+		return len(rows), err
+	}
+	counts, err := x.counts(h, x.starts)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, n := range counts {
+		if h.limitPer > 0 {
+			n = min(n, h.limitPer)
+		}
+		total += n
+	}
+	total -= min(total, h.offset)
+	if h.limit > 0 {
+		total = min(total, h.limit)
+	}
+	return total, nil
+}
+
+// counts returns the number of edges within the hop's times in each list.
+func (x *exec) counts(h *hop, starts []string) ([]int, error) {
+	s := span{high: h.high, low: h.low}
+	counts := make([]int, len(starts))
+	var beyond []int
+	err := x.prefixes(h, starts, nil, func(i int, l edgeList) {
+		if from, to, ok := l.answer(s); ok {
+			counts[i] = to - from
+		} else {
+			beyond = append(beyond, i)
+		}
+	})
+	if err != nil || len(beyond) == 0 {
+		return counts, err
+	}
+	k, err := x.c.g.boundEdge(h.edge)
+	if err != nil {
+		return nil, err
+	}
+	reqs := make([]request, len(beyond))
+	for i, n := range beyond {
+		reqs[i] = k.countRequest(h.direction, starts[n], s)
+	}
+	if err := x.c.fetch(x.ctx, reqs, x.fresh); err != nil {
+		return nil, err
+	}
+	for i, n := range beyond {
+		if counts[n], _, err = msgp.ReadIntBytes(reqs[i].body); err != nil {
+			return nil, fmt.Errorf("%s %q: decode a count: %w", k.name, starts[n], err)
+		}
+	}
+	return counts, nil
+}
+
+// getEdges returns the edges of an object to the far ends, nil where there is none.
+func (x *exec) getEdges(h *hop, id string, ends []string) ([]*edge, error) {
+	edges := make([]*edge, len(ends))
+	var beyond []int
+	err := x.prefixes(h, []string{id}, nil, func(_ int, l edgeList) {
+		for i, end := range ends {
+			if n := l.find(end); n >= 0 {
+				e := l.at(n)
+				edges[i] = &e
+			} else if !l.complete() {
+				beyond = append(beyond, i)
+			}
+		}
+	})
+	if err != nil || len(beyond) == 0 {
+		return edges, err
+	}
+	k, err := x.c.g.boundEdge(h.edge)
+	if err != nil {
+		return nil, err
+	}
+	reqs := make([]request, len(beyond))
+	for i, n := range beyond {
+		reqs[i] = k.endRequest(h.direction, id, ends[n])
+	}
+	if err := x.c.fetch(x.ctx, reqs, x.fresh); err != nil {
+		return nil, err
+	}
+	for i, n := range beyond {
+		if reqs[i].list.len() > 0 {
+			e := reqs[i].list.at(0)
+			edges[n] = &e
+		}
+	}
+	return edges, nil
+}
+
+// fetchEdges is the entry of EdgeKind.Get and GetMany.
+func fetchEdges(ctx context.Context, c conn, k *edgeKind, from string, ends []string, fresh Freshness) ([]*edge, error) {
+	x := &exec{ctx: ctx, c: c, fresh: fresh}
+	return x.getEdges(&hop{edge: k, direction: driver.Out}, from, ends)
+}

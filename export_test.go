@@ -1,0 +1,25 @@
+package graphcache
+
+// DropAnchors makes the graph and its namespaces leave out, from every write, the
+// anchors that drop reports true for. Tests take an anchor away with it and see
+// that they fail.
+func DropAnchors(g *Graph, drop func(kind string, a AnchorType, id string) bool) {
+	g.shared.dropped = func(a anchor) bool { return drop(a.kind, a.typ, a.id) }
+}
+
+// AnchorType is the type of an anchor.
+type AnchorType = anchorType
+
+// The types of anchors.
+const (
+	ObjectAnchor = objectAnchor
+	OutAnchor    = outAnchor
+	InAnchor     = inAnchor
+)
+
+// The sizes of cached prefixes.
+const (
+	ShortPrefix = shortPrefix
+	LongPrefix  = longPrefix
+	PrefixBytes = prefixBytes
+)

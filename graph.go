@@ -1,0 +1,311 @@
+package graphcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/plan"
+)
+
+// Graph gives access to the objects and edges of one store through one cache. It
+// is safe for concurrent use, and meant to be opened once and shared.
+type Graph struct {
+	shared  *shared
+	store   driver.Store
+	space   keyspace
+	objects map[*objectKind]*boundKind
+	edges   map[*edgeKind]*boundKind
+}
+
+// shared is what a graph and its namespaces have in common.
+type shared struct {
+	opts     Options
+	schema   *Schema
+	counters map[string]*kindCounters
+	flights  flights
+	loads    chan struct{} // one element for each store read under way
+	closing  chan struct{} // closed by Close
+	dropped  func(anchor) bool
+
+	storeReads, storeWrites, cacheErrors atomic.Int64
+
+	mu         sync.Mutex // protects what follows
+	closed     bool
+	running    int           // writes and background work under way; grows only while not closed
+	idle       chan struct{} // closed when running falls to 0, if anybody waits for that
+	namespaces map[string]*Graph
+}
+
+// boundKind is a kind as one graph uses it.
+type boundKind struct {
+	name        string
+	object      *objectKind // one of object and edge is set
+	edge        *edgeKind
+	fingerprint uint64
+	prefixes    [inAnchor + 1]string // of anchor keys
+	counters    *kindCounters
+	space       keyspace
+}
+
+func (k *boundKind) plan() *plan.Plan {
+	if k.edge != nil {
+		return k.edge.plan
+	}
+	return k.object.plan
+}
+
+// anchorKey returns the key of one of the kind's anchors.
+func (k *boundKind) anchorKey(t anchorType, id string) string {
+	return anchorKeyAfter(k.prefixes[t], id)
+}
+
+// Open checks the schema and the options, prepares the store for the schema, and
+// returns a graph. opts may be nil.
+//
+// The store and the cache stay the caller's to close, after the graph. Objects
+// whose deletion an earlier process began and did not finish are removed in the
+// background.
+func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options) (*Graph, error) {
+	if store == nil {
+		return nil, fmt.Errorf("%w: open: the store is nil", ErrInvalid)
+	}
+	o := opts.withDefaults()
+	if err := errors.Join(o.validate(), schema.validate()); err != nil {
+		return nil, err
+	}
+	id, err := store.ID(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("graphcache: open: identity of the store: %w", err)
+	}
+	s := &shared{
+		opts: o, schema: schema,
+		counters:   map[string]*kindCounters{},
+		loads:      make(chan struct{}, o.MaxLoads),
+		closing:    make(chan struct{}),
+		namespaces: map[string]*Graph{},
+	}
+	s.flights.m = map[flightKey]*flight{}
+	for _, k := range schema.objects {
+		s.counters[k.name] = new(kindCounters)
+	}
+	for _, k := range schema.edges {
+		s.counters[k.name] = new(kindCounters)
+	}
+	g, err := s.open(ctx, store, keyspace{database: id})
+	if err != nil {
+		return nil, err
+	}
+	s.namespaces[""] = g
+	return g, nil
+}
+
+// open returns a graph on the store, which is a namespace's view or the store
+// itself.
+func (s *shared) open(ctx context.Context, store driver.Store, space keyspace) (*Graph, error) {
+	if err := store.Ensure(ctx, s.schema.driver()); err != nil {
+		return nil, fmt.Errorf("graphcache: open: prepare the store: %w", err)
+	}
+	g := &Graph{
+		shared: s, store: store, space: space,
+		objects: make(map[*objectKind]*boundKind, len(s.schema.objects)),
+		edges:   make(map[*edgeKind]*boundKind, len(s.schema.edges)),
+	}
+	for _, k := range s.schema.objects {
+		g.objects[k] = g.bind(k.name, k, nil, k.plan.Fingerprint(), objectAnchor)
+	}
+	for _, k := range s.schema.edges {
+		g.edges[k] = g.bind(k.name, nil, k, k.plan.Fingerprint(), outAnchor, inAnchor)
+	}
+	if err := g.resumeDeletes(ctx); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *Graph) bind(name string, o *objectKind, e *edgeKind, fingerprint uint64, anchors ...anchorType) *boundKind {
+	k := &boundKind{name: name, object: o, edge: e, fingerprint: fingerprint, counters: g.shared.counters[name], space: g.space}
+	for _, t := range anchors {
+		k.prefixes[t] = string(g.space.appendAnchorPrefix(nil, t, name))
+	}
+	return k
+}
+
+// MaxNamespaceLen is the length in bytes that a namespace's name may have.
+const MaxNamespaceLen = 128
+
+// Namespace returns a graph of the same schema whose records, cache keys and loads
+// are apart from those of every other namespace: one tenant of several. The name
+// is any UTF-8 string of up to [MaxNamespaceLen] bytes; the empty name is the graph
+// that Open returned. The first call for a name prepares the store; later ones
+// return the same graph and cost a map look-up. Names must come from a bounded set.
+// A namespace ends when the graph is closed.
+func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
+	if len(name) > MaxNamespaceLen || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		return nil, fmt.Errorf("%w: namespace %.80q: up to %d bytes of UTF-8 without NUL", ErrInvalid, name, MaxNamespaceLen)
+	}
+	s := g.shared
+	s.mu.Lock()
+	n, root := s.namespaces[name], s.namespaces[""]
+	s.mu.Unlock()
+	if n != nil {
+		return n, nil
+	}
+	n, err := s.open(ctx, root.store.Namespace(name), keyspace{database: g.space.database, namespace: name})
+	if err != nil {
+		return nil, fmt.Errorf("namespace %q: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first := s.namespaces[name]; first != nil {
+		return first, nil
+	}
+	s.namespaces[name] = n
+	return n, nil
+}
+
+// Close waits for the writes and the background work under way, until ctx ends,
+// and stops the graph and its namespaces: every later call returns
+// [ErrUnavailable]. It does not close the store and the cache. A second call does
+// the same as the first.
+func (g *Graph) Close(ctx context.Context) error {
+	s := g.shared
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+	}
+	s.mu.Unlock()
+	if err := s.wait(ctx); err != nil {
+		return fmt.Errorf("graphcache: close: work is still under way: %w", err)
+	}
+	return nil
+}
+
+// Settle waits until the background work that has started is done, above all the
+// values that reads have loaded are in the cache. A test calls it between a read
+// that fills and one that it expects to hit.
+func (g *Graph) Settle(ctx context.Context) error {
+	if err := g.shared.wait(ctx); err != nil {
+		return fmt.Errorf("graphcache: settle: %w", err)
+	}
+	return nil
+}
+
+// wait returns when nothing is running, or with ctx's error.
+func (s *shared) wait(ctx context.Context) error {
+	s.mu.Lock()
+	if s.running == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errClosed = fmt.Errorf("%w: the graph is closed", ErrUnavailable)
+
+// isClosed reports whether Close has been called.
+func (s *shared) isClosed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// begin registers work that Close waits for; the caller ends it with end. It
+// reports false when the graph is closed.
+func (s *shared) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running++
+	return true
+}
+
+func (s *shared) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	if s.running == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// spawn runs f in the background. It reports false when the graph is closed.
+func (s *shared) spawn(f func()) bool {
+	if !s.begin() {
+		return false
+	}
+	go func() {
+		defer s.end()
+		f()
+	}()
+	return true
+}
+
+// boundObject returns the kind as this graph uses it.
+func (g *Graph) boundObject(k *objectKind) (*boundKind, error) {
+	if b := g.objects[k]; b != nil {
+		return b, nil
+	}
+	return nil, fmt.Errorf("%w: object kind %q is not in the graph's schema", ErrSchema, k.name)
+}
+
+// boundEdge returns the kind as this graph uses it.
+func (g *Graph) boundEdge(k *edgeKind) (*boundKind, error) {
+	if b := g.edges[k]; b != nil {
+		return b, nil
+	}
+	return nil, fmt.Errorf("%w: edge kind %q is not in the graph's schema", ErrSchema, k.name)
+}
+
+// kindOf returns the only object kind of the schema whose Go type is t.
+func (s *Schema) kindOf(t reflect.Type) (*objectKind, error) {
+	var found *objectKind
+	for _, k := range s.objects {
+		if k.typ == t {
+			if found != nil {
+				return nil, fmt.Errorf("%w: the object kinds %q and %q are both of type %v", ErrSchema, found.name, k.name, t)
+			}
+			found = k
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("%w: no object kind is of type %v", ErrSchema, t)
+	}
+	return found, nil
+}
+
+// panicError is a panic of a backend, carried to the reader that caused the call.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func newPanicError(v any) *panicError { return &panicError{value: v, stack: debug.Stack()} }
+
+func (p *panicError) Error() string {
+	return fmt.Sprintf("graphcache: a backend panicked: %v\n\n%s", p.value, p.stack)
+}

@@ -1,0 +1,95 @@
+// Package plan holds the field plan of a Go struct type: which of its fields are
+// kept, under which names, in which order and as which types.
+//
+// A [Plan] is made once for each kind, by reflection, and drives everything that
+// is done with a value: [Plan.Document] turns it into the tree that a store
+// keeps, [Plan.Encode] turns such a tree into the msgpack that a cache keeps, and
+// [Plan.Decode] turns that into a value again. A value is always read by way of
+// Encode and Decode, whether a cache was involved or not, so that a cache hit and
+// a miss cannot give different answers.
+//
+// Names follow encoding/json: the name in the json tag or that of the field,
+// promotion from embedded structs, "-" for a field that is to be kept nowhere.
+// The options after the name are ignored, because zero is a value. The graph tag
+// adds was=NAME, an older name of the field under which a store may still have
+// it.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// maxDepth is how deep the containers of one value may be nested. It turns a
+// cycle of pointers into an error, and keeps a hostile encoding from exhausting
+// the stack.
+const maxDepth = 100
+
+var errDepth = fmt.Errorf("nested deeper than %d levels", maxDepth)
+
+// nesting counts the containers around a place in a value. An embedded pointer
+// counts, because it is an array of its own in the encoding.
+type nesting struct{ depth int }
+
+// enter goes into a container.
+func (n *nesting) enter() error {
+	if n.depth++; n.depth > maxDepth {
+		return errDepth
+	}
+	return nil
+}
+
+// leave comes out of the container that was entered last.
+func (n *nesting) leave() { n.depth-- }
+
+// Plan is the field plan of one struct type. It is immutable and safe for
+// concurrent use.
+type Plan struct {
+	owner       string
+	root        *node
+	fingerprint uint64
+}
+
+// Of makes the plan of the struct type t. The fields of t itself, though not
+// those that it promotes from embedded structs, are left out if skip reports
+// true; skip may be nil. Methods that marshal t as a whole are not used: a kind
+// is always a record of its fields. The owner names the kind in errors, as in
+// `object kind "user"`. The error wraps driver.ErrSchema and tells every mistake
+// that was found, one in a line.
+func Of(owner string, t reflect.Type, skip func(reflect.StructField) bool) (*Plan, error) {
+	b := builder{owner: owner, nodes: map[reflect.Type]*node{}}
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("%w: %s: %v is not a struct type", driver.ErrSchema, owner, t)
+	}
+	// The root is not among the builder's nodes: where the type contains itself,
+	// nothing is skipped and its marshalers count.
+	root := &node{typ: t}
+	b.record(root, "", skip)
+	if len(b.errs) > 0 {
+		return nil, errors.Join(b.errs...)
+	}
+	return newPlan(owner, root), nil
+}
+
+// Empty returns the plan of a struct type without fields: its document has none
+// and its encoding is an empty array.
+func Empty(owner string) *Plan {
+	return newPlan(owner, &node{form: recordForm, typ: reflect.TypeFor[struct{}]()})
+}
+
+func newPlan(owner string, root *node) *Plan {
+	root.measure()
+	return &Plan{owner: owner, root: root, fingerprint: fingerprintOf(root)}
+}
+
+// Fingerprint identifies the plan's encoding. Two plans with the same
+// fingerprint make the same encoding of every document and read it alike; a
+// field that is renamed, moved, or given another type changes it, as does an
+// older name.
+func (p *Plan) Fingerprint() uint64 { return p.fingerprint }
+
+// invalid makes the error for a value that cannot be accepted.
+func (p *Plan) invalid(err error) error { return report(driver.ErrInvalid, p.owner, err) }

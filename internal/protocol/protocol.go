@@ -1,0 +1,191 @@
+// Package protocol holds the decisions of graphcache's coherence protocol as pure
+// functions: given what a reader or a writer of one anchor has just seen, what it
+// does next. The engine carries them out in batches against real backends; the
+// search in this package's tests carries them out one at a time, in every order,
+// against a model. Nothing here waits, sends or remembers.
+//
+// The protocol in one paragraph. An anchor's cache entry carries a random version
+// from the first read that found nothing until the next write. A reader that finds
+// no value claims the entry, reads the store after the claim was answered, and
+// fills under the version it saw, which the cache refuses if the version has
+// changed. A writer puts its token on the entry before it writes the store, which
+// drops the version and all values, and takes the token off afterwards. While a
+// token stands, readers go to the store and fill nothing.
+package protocol
+
+import "github.com/graphcache/graphcache/driver"
+
+// ReadAction is what a reader does next.
+type ReadAction uint8
+
+const (
+	// Hit: the value that was found answers the read.
+	Hit ReadAction = iota + 1
+	// Claim: ask the cache for the right to load, under Next.Version if the
+	// entry has one, else under a fresh one.
+	Claim
+	// Load: read the store, at least at Next.Stamp, and fill under Next.Version,
+	// or not at all if that is 0. The read is sent after the answer that led
+	// here, never before.
+	Load
+	// Wait: somebody else loads. Look again a little later.
+	Wait
+)
+
+// Found says what the value in an entry is worth to the reader that looks at it.
+type Found uint8
+
+const (
+	// Nothing: there is no value.
+	Nothing Found = iota
+	// Short: there is a value, but it does not answer this read: a prefix that
+	// is too short, or bytes that do not decode.
+	Short
+	// Whole: the value answers the read.
+	Whole
+)
+
+// Next is a reader's next action and what it needs.
+type Next struct {
+	Action  ReadAction
+	Version uint64
+	Stamp   driver.Stamp
+	Replace []byte
+}
+
+// Looked decides what follows an entry returned by a look-up. impatient says that
+// the reader has waited for somebody else's load for longer than a lease lasts.
+func Looked(e driver.Entry, found Found, impatient bool) Next {
+	switch e.State {
+	case driver.Empty:
+		return Next{Action: Claim, Replace: e.Corrupt}
+	case driver.Versioned:
+		return versioned(e, found, impatient)
+	}
+	// Held, or the cache did not answer: the store is asked, and what it says
+	// must not be filled, because no version ties it to this moment.
+	return Next{Action: Load, Stamp: e.Stamp}
+}
+
+func versioned(e driver.Entry, found Found, impatient bool) Next {
+	n := Next{Version: e.Version, Stamp: e.Stamp}
+	switch {
+	case found == Whole:
+		n.Action = Hit
+	case found == Short:
+		// The version is as good as a claim: whatever is loaded from here on is
+		// refused if a write comes in between.
+		n.Action = Load
+	case e.Loading && !impatient:
+		n.Action = Wait
+	default:
+		n.Action = Claim
+	}
+	return n
+}
+
+// Answered decides what follows an entry returned by a claim.
+func Answered(e driver.Entry, found Found) Next {
+	if e.Claimed {
+		return Next{Action: Load, Version: e.Version, Stamp: e.Stamp}
+	}
+	n := Looked(e, found, false)
+	if n.Action == Claim {
+		// The cache neither granted the claim nor says why. Asking again at
+		// once could go on for ever.
+		if e.State == driver.Empty {
+			return Next{Action: Load, Stamp: e.Stamp}
+		}
+		n.Action = Wait
+	}
+	return n
+}
+
+// Joins reports whether a reader may take the result of a load that its process
+// runs already. version is what the reader's own look-up showed, 0 if it has none;
+// flight is the version under which the load runs, 0 if under none; sent says
+// whether the load's store read may have been sent.
+//
+// With a version: as long as the entry shows the same version, no write has begun
+// since before the load's store read, so its result is current. Without one:
+//
+//  1. the load reads the store and gets the old value
+//  2. a write begins and is acknowledged
+//  3. a reader arrives and joins the load
+//
+// would return a value older than the reader, so only a load that is still to be
+// sent can be joined.
+func Joins(version, flight uint64, sent bool) bool {
+	if version != 0 {
+		return flight == version
+	}
+	return flight == 0 && !sent
+}
+
+// WriteAction is what a writer does next.
+type WriteAction uint8
+
+const (
+	// PlaceHolds: put the token on every anchor that the write touches.
+	PlaceHolds WriteAction = iota + 1
+	// WriteStore: send the write, under its deadline.
+	WriteStore
+	// ReleaseHolds: take the token off every anchor.
+	ReleaseHolds
+	// Finish: report to the caller.
+	Finish
+)
+
+// WriteEvent is what a writer has just seen.
+type WriteEvent uint8
+
+const (
+	// HoldsPlaced: the cache confirmed every hold, and the oldest of them is
+	// young enough to outlive the write.
+	HoldsPlaced WriteEvent = iota + 1
+	// HoldsFailed: a hold was not confirmed, or is too old.
+	HoldsFailed
+	// Written: the store answered, whether or not it applied the write.
+	Written
+	// WriteUnknown: the write was sent and the store did not answer.
+	WriteUnknown
+	// Released: the cache confirmed every release.
+	Released
+	// ReleaseFailed: a release was not confirmed.
+	ReleaseFailed
+)
+
+// Writer is the state of one write. The zero Writer is about to place its holds.
+type Writer struct {
+	retried bool // the step under way is a second attempt
+	// Failed: the holds could not be placed, and the store was not written.
+	Failed bool
+	// Abandoned: the holds are left to their deadlines, because the write may
+	// yet be applied, or because the cache does not answer.
+	Abandoned bool
+}
+
+// Step returns the state after the event, and what to do in it.
+func (w Writer) Step(ev WriteEvent) (Writer, WriteAction) {
+	switch ev {
+	case HoldsPlaced:
+		return Writer{}, WriteStore
+	case HoldsFailed:
+		if !w.retried {
+			return Writer{retried: true}, PlaceHolds
+		}
+		// Some of the holds may stand: they are taken off as after a write.
+		return Writer{Failed: true}, ReleaseHolds
+	case Written:
+		return Writer{}, ReleaseHolds
+	case WriteUnknown:
+		return Writer{Abandoned: true}, Finish
+	case ReleaseFailed:
+		if !w.retried {
+			w.retried = true
+			return w, ReleaseHolds
+		}
+		w.Abandoned = true
+	}
+	return w, Finish
+}

@@ -1,0 +1,273 @@
+package graphcache
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/protocol"
+)
+
+// The invalidation map: which anchors a write touches. A cached value depends on
+// what writes to its anchor cover and on nothing else, so holding these anchors
+// during the write invalidates exactly what the write changes.
+
+// touched returns the anchors that a write of the object touches.
+func (k *objectKind) touched(id string) []anchor {
+	return []anchor{{objectAnchor, k.name, id}}
+}
+
+// touched returns the anchors that a write of the edge touches: the lists of both
+// its ends.
+func (k *edgeKind) touched(from, to string) []anchor {
+	if !k.symmetric {
+		return []anchor{{outAnchor, k.name, from}, {inAnchor, k.name, to}}
+	}
+	if from == to {
+		return []anchor{{outAnchor, k.name, from}}
+	}
+	return []anchor{{outAnchor, k.name, from}, {outAnchor, k.name, to}}
+}
+
+// touchedWith returns the anchors that a write of the edge touches if it takes the
+// place of another edge with the same key: in a to-one kind that one may have led
+// elsewhere, and vanishes from the list there.
+func (k *edgeKind) touchedWith(old *driver.Edge, from, to string) []anchor {
+	anchors := k.touched(from, to)
+	if old != nil && old.To != to {
+		anchors = append(anchors, anchor{inAnchor, k.name, old.To})
+	}
+	return anchors
+}
+
+// readWriter is the part of a store that a transaction has too.
+type readWriter interface {
+	storeReader
+	Write(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error)
+}
+
+// session is the store as a write sees it while its anchors are held.
+type session struct {
+	shared  *shared
+	store   readWriter
+	stamp   driver.Stamp // the latest of the session's writes
+	unknown bool         // a write was sent and its outcome is not known
+}
+
+// write applies one write. Outcomes other than Done, Exists, Missing and Conflict
+// are errors.
+func (s *session) write(ctx context.Context, w driver.Write) (driver.WriteResult, error) {
+	results, err := s.writeAll(ctx, []driver.Write{w})
+	if err != nil {
+		return driver.WriteResult{}, err
+	}
+	return results[0], nil
+}
+
+// writeAll applies the writes. The error is that of the worst outcome: one that is
+// not known before one that was refused.
+func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
+	s.shared.storeWrites.Add(1)
+	results, err := s.store.Write(ctx, writes)
+	for len(results) < len(writes) {
+		results = append(results, driver.WriteResult{})
+	}
+	unknown, refused := false, false
+	for i, r := range results {
+		s.stamp = max(s.stamp, r.Stamp)
+		c := s.shared.counters[writes[i].Kind]
+		switch r.Outcome {
+		case driver.Unknown:
+			unknown = true
+		case driver.Refused:
+			refused = true
+		case driver.Done:
+			c.writes.Add(1)
+		case driver.Conflict:
+			c.conflicts.Add(1)
+		}
+	}
+	switch {
+	case unknown:
+		s.unknown = true
+		return results, fmt.Errorf("%w: %w", ErrUnknownOutcome, orUnexplained(err))
+	case refused || err != nil:
+		return results, fmt.Errorf("graphcache: write the store: %w", orUnexplained(err))
+	}
+	return results, nil
+}
+
+func orUnexplained(err error) error {
+	if err == nil {
+		return errors.New("the store gave no reason")
+	}
+	return err
+}
+
+// mutate runs fn, which writes the store, while the anchors are held in the cache.
+// It honours ctx until the first hold is sent; from there on it runs to the end
+// under its own deadlines, because a write that is dropped half-way has an outcome
+// that nobody knows. fn must only touch the anchors given, and runs once.
+func (g *Graph) mutate(ctx context.Context, anchors []anchor, fn func(context.Context, *session) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !g.shared.begin() {
+		return errClosed
+	}
+	defer g.shared.end()
+	m := mutation{g: g, anchors: anchors, session: session{shared: g.shared, store: g.store}}
+	return m.run(context.WithoutCancel(ctx), fn)
+}
+
+// mutation is one write in progress.
+type mutation struct {
+	g       *Graph
+	session session
+	anchors []anchor
+	keys    []string
+	token   string
+	wrote   bool
+	tries   int // of the release
+	err     error
+}
+
+func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) error) error {
+	if m.g.shared.opts.Cache == nil {
+		m.write(ctx, fn)
+		return m.err
+	}
+	m.token = rand.Text()
+	m.prepare()
+	var w protocol.Writer
+	start := time.Now()
+	for action := protocol.PlaceHolds; ; {
+		var ev protocol.WriteEvent
+		switch action {
+		case protocol.PlaceHolds:
+			ev = m.hold(ctx, start)
+		case protocol.WriteStore:
+			m.err = nil
+			ev = m.write(ctx, fn)
+		case protocol.ReleaseHolds:
+			ev = m.release(ctx)
+		default:
+			m.count(w)
+			return m.err
+		}
+		w, action = w.Step(ev)
+	}
+}
+
+// prepare makes the keys of the anchors, each once.
+func (m *mutation) prepare() {
+	seen := make(map[anchor]bool, len(m.anchors))
+	anchors := m.anchors
+	m.anchors = make([]anchor, 0, len(anchors))
+	for _, a := range anchors {
+		if seen[a] || m.g.shared.dropped != nil && m.g.shared.dropped(a) {
+			continue
+		}
+		seen[a] = true
+		m.anchors = append(m.anchors, a)
+		m.keys = append(m.keys, m.g.space.key(a))
+	}
+}
+
+// hold marks the anchors. A hold's age counts from before the first one was sent:
+// when placing them has taken so long that they might end before the write does,
+// they count as not placed.
+func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEvent {
+	opts := &m.g.shared.opts
+	ctx, cancel := context.WithTimeout(ctx, opts.HoldTimeout)
+	defer cancel()
+	holds := make([]driver.Hold, len(m.keys))
+	for i, key := range m.keys {
+		holds[i] = driver.Hold{Anchor: key, Token: m.token, TTL: opts.HoldTTL}
+	}
+	outcomes, err := opts.Cache.Hold(ctx, holds)
+	m.g.countCacheError(err)
+	placed := err == nil
+	for i := range holds {
+		placed = placed && i < len(outcomes) && outcomes[i] == driver.Done
+	}
+	switch age := time.Since(start); {
+	case !placed:
+		m.err = fmt.Errorf("%w: the cache did not accept the holds of a write: %w", ErrUnavailable, orUnexplained(err))
+	case age > 2*opts.HoldTimeout+time.Second:
+		m.err = fmt.Errorf("%w: placing the holds of a write took %v", ErrUnavailable, age)
+	default:
+		return protocol.HoldsPlaced
+	}
+	return protocol.HoldsFailed
+}
+
+// write runs fn under the deadline of a write.
+func (m *mutation) write(ctx context.Context, fn func(context.Context, *session) error) protocol.WriteEvent {
+	ctx, cancel := context.WithTimeout(ctx, m.g.shared.opts.WriteTimeout)
+	defer cancel()
+	m.wrote = true
+	m.err = fn(ctx, &m.session)
+	if m.session.unknown {
+		return protocol.WriteUnknown
+	}
+	return protocol.Written
+}
+
+// release takes the marks off.
+func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
+	opts := &m.g.shared.opts
+	ctx, cancel := context.WithTimeout(ctx, opts.HoldTimeout)
+	defer cancel()
+	releases := make([]driver.Release, len(m.keys))
+	for i, key := range m.keys {
+		releases[i] = driver.Release{Anchor: key, Token: m.token, Stamp: m.session.stamp, KeepStamp: keepStamp}
+	}
+	outcomes, err := opts.Cache.Release(ctx, releases)
+	m.g.countCacheError(err)
+	m.tries++
+	confirmed := err == nil
+	for i := range releases {
+		switch {
+		case i >= len(outcomes) || outcomes[i] == driver.Unknown:
+			confirmed = false
+		case outcomes[i] == driver.Refused && m.wrote && m.tries == 1:
+			m.counters(i).lostHolds.Add(1)
+		}
+	}
+	if confirmed {
+		return protocol.Released
+	}
+	return protocol.ReleaseFailed
+}
+
+// keepStamp is how long an anchor remembers the moment of its last write: longer
+// than a deposed primary of a store goes on answering.
+const keepStamp = 30 * time.Second
+
+// count records holds that were left standing.
+func (m *mutation) count(w protocol.Writer) {
+	if w.Abandoned {
+		for i := range m.keys {
+			m.counters(i).abandonedHolds.Add(1)
+		}
+	}
+}
+
+// counters returns the counters of the kind of the i-th anchor.
+func (m *mutation) counters(i int) *kindCounters {
+	return m.g.shared.counters[m.anchors[i].kind]
+}
+
+// backoff waits before an attempt after the first, a random time that grows to
+// 32 ms.
+func backoff(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return ctx.Err()
+	}
+	return sleep(ctx, mathrand.N(time.Millisecond<<min(attempt-1, 5)))
+}

@@ -1,0 +1,329 @@
+package graphcache
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Keys are written in MessagePack by hand, element by element: every string
+// carries its length and every number its own code, so two keys are equal only if
+// all their parts are, and a key can be read back. The full key is used
+// everywhere, never a hash of it.
+//
+//	anchor    [database, namespace, type, kind, id]
+//	field     [type, fingerprint, …], empty for the primary fragment
+//	query     [1, kind, [id…], [[edge kind, direction, high, low,
+//	          limit per parent, offset, limit, distinct]…]]
+//
+// Times are milliseconds since 1970, or nil where there is no bound.
+
+var errKey = errors.New("graphcache: malformed key")
+
+// anchorType says what an anchor is an anchor of.
+type anchorType uint8
+
+const (
+	objectAnchor anchorType = iota + 1
+	outAnchor               // edges that start at the object
+	inAnchor                // edges that end at the object
+)
+
+// edgesAnchor returns the type of the anchors of edge lists in the direction.
+func edgesAnchor(d driver.Direction) anchorType {
+	if d == driver.In {
+		return inAnchor
+	}
+	return outAnchor
+}
+
+// anchor is the unit of invalidation: one object, or one object's edges of one
+// kind in one direction.
+type anchor struct {
+	typ  anchorType
+	kind string
+	id   string
+}
+
+// keyspace is what sets the keys of one database and namespace apart.
+type keyspace struct {
+	database  string
+	namespace string
+}
+
+// appendAnchorPrefix appends all of an anchor's key but the ID.
+func (s keyspace) appendAnchorPrefix(b []byte, t anchorType, kind string) []byte {
+	b = msgp.AppendArrayHeader(b, 5)
+	b = msgp.AppendString(b, s.database)
+	b = msgp.AppendString(b, s.namespace)
+	b = msgp.AppendUint8(b, uint8(t))
+	return msgp.AppendString(b, kind)
+}
+
+// key returns an anchor's key.
+func (s keyspace) key(a anchor) string {
+	return anchorKeyAfter(string(s.appendAnchorPrefix(nil, a.typ, a.kind)), a.id)
+}
+
+// anchorKeyAfter returns the key of an anchor whose prefix is known: the hot path.
+func anchorKeyAfter(prefix, id string) string {
+	b := make([]byte, 0, len(prefix)+5+len(id))
+	return string(msgp.AppendString(append(b, prefix...), id))
+}
+
+// parseAnchor reads an anchor's key.
+func parseAnchor(key string) (keyspace, anchor, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(5)
+	s := keyspace{database: r.string(), namespace: r.string()}
+	a := anchor{typ: anchorType(r.uint()), kind: r.string(), id: r.string()}
+	if a.typ < objectAnchor || a.typ > inAnchor {
+		r.fail()
+	}
+	return s, a, r.end()
+}
+
+// fieldType says which secondary fragment a field holds.
+type fieldType uint8
+
+const (
+	countField   fieldType = iota + 1 // how many edges are in the span
+	spanField                         // the edges in the span
+	endField                          // the edge to one far end
+	foreignField                      // the primary fragment in another schema's layout
+)
+
+// field names a secondary fragment of an anchor. The fingerprint is part of it, so
+// program versions with different layouts keep their values apart.
+type field struct {
+	typ         fieldType
+	fingerprint uint64
+	span        span   // countField, spanField
+	end         string // endField
+}
+
+// key returns the field's key.
+func (f field) key() string {
+	b := msgp.AppendArrayHeader(nil, 7)
+	b = msgp.AppendUint8(b, uint8(f.typ))
+	b = msgp.AppendUint64(b, f.fingerprint)
+	b = f.span.appendKey(b)
+	return string(msgp.AppendString(b, f.end))
+}
+
+// parseField reads a field's key.
+func parseField(key string) (field, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(7)
+	f := field{typ: fieldType(r.uint()), fingerprint: r.uint(), span: r.span(), end: r.string()}
+	if f.typ < countField || f.typ > foreignField {
+		r.fail()
+	}
+	return f, r.end()
+}
+
+// appendKey appends the span's four parts.
+func (s span) appendKey(b []byte) []byte {
+	b = s.high.appendKey(b)
+	b = s.low.appendKey(b)
+	b = msgp.AppendInt(b, s.offset)
+	return msgp.AppendInt(b, s.limit)
+}
+
+// appendKey appends the bound, nil if there is none.
+func (t bound) appendKey(b []byte) []byte {
+	if !t.set {
+		return msgp.AppendNil(b)
+	}
+	return msgp.AppendInt64(b, t.ms)
+}
+
+// queryVersion starts every query key; it changes with the layout.
+const queryVersion = 1
+
+// appendKey appends the canonical key of a query.
+func (s source) appendKey(b []byte) []byte {
+	b = msgp.AppendArrayHeader(b, 4)
+	b = msgp.AppendInt(b, queryVersion)
+	b = msgp.AppendString(b, s.kind)
+	b = msgp.AppendArrayHeader(b, uint32(len(s.ids)))
+	for _, id := range s.ids {
+		b = msgp.AppendString(b, id)
+	}
+	b = msgp.AppendArrayHeader(b, uint32(len(s.hops)))
+	for _, h := range s.hops {
+		b = h.appendKey(b)
+	}
+	return b
+}
+
+func (h hop) appendKey(b []byte) []byte {
+	b = msgp.AppendArrayHeader(b, 8)
+	b = msgp.AppendString(b, h.kind)
+	b = msgp.AppendUint8(b, uint8(h.direction))
+	b = h.high.appendKey(b)
+	b = h.low.appendKey(b)
+	b = msgp.AppendInt(b, h.limitPer)
+	b = msgp.AppendInt(b, h.offset)
+	b = msgp.AppendInt(b, h.limit)
+	return msgp.AppendBool(b, h.distinct)
+}
+
+// parseQuery reads a query's key.
+func parseQuery(key string) (source, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(4)
+	if r.int() != queryVersion {
+		r.fail()
+	}
+	s := source{kind: r.string()}
+	for range r.len() {
+		s.ids = append(s.ids, r.string())
+	}
+	for range r.len() {
+		s.hops = append(s.hops, r.hop())
+	}
+	return s, r.end()
+}
+
+// keyReader reads the parts of a key. The first failure sticks; after it every
+// part is zero. It never allocates more than the key holds, because a length is
+// believed only up to the bytes that are left.
+type keyReader struct {
+	b   []byte
+	err error
+}
+
+func (r *keyReader) fail() { r.err = errKey }
+
+// end returns the first failure, or one if bytes are left over.
+func (r *keyReader) end() error {
+	if r.err == nil && len(r.b) > 0 {
+		r.fail()
+	}
+	return r.err
+}
+
+// part reads one part with read, which returns the bytes that follow it.
+func part[T any](r *keyReader, read func([]byte) (T, []byte, error)) (v T) {
+	if r.err != nil {
+		return v
+	}
+	v, rest, err := read(r.b)
+	if err != nil {
+		r.err = fmt.Errorf("%w: %w", errKey, err)
+		var zero T
+		return zero
+	}
+	r.b = rest
+	return v
+}
+
+func (r *keyReader) string() string { return part(r, msgp.ReadStringBytes) }
+func (r *keyReader) uint() uint64   { return part(r, msgp.ReadUint64Bytes) }
+func (r *keyReader) int() int       { return part(r, msgp.ReadIntBytes) }
+func (r *keyReader) bool() bool     { return part(r, msgp.ReadBoolBytes) }
+
+// array expects an array of n parts.
+func (r *keyReader) array(n uint32) {
+	if part(r, msgp.ReadArrayHeaderBytes) != n && r.err == nil {
+		r.fail()
+	}
+}
+
+// len reads the length of an array; every element takes at least one byte.
+func (r *keyReader) len() int {
+	n := part(r, msgp.ReadArrayHeaderBytes)
+	if uint64(n) > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (r *keyReader) bound() bound {
+	if r.err == nil && msgp.IsNil(r.b) {
+		r.b = r.b[1:]
+		return bound{}
+	}
+	return bound{ms: part(r, msgp.ReadInt64Bytes), set: true}
+}
+
+func (r *keyReader) span() span {
+	return span{high: r.bound(), low: r.bound(), offset: r.int(), limit: r.int()}
+}
+
+func (r *keyReader) hop() hop {
+	r.array(8)
+	return hop{
+		kind: r.string(), direction: driver.Direction(r.uint()),
+		high: r.bound(), low: r.bound(),
+		limitPer: r.int(), offset: r.int(), limit: r.int(), distinct: r.bool(),
+	}
+}
+
+// The envelope around a cached value:
+//
+//	format 1 · flags 1 · checksum 4 · fingerprint 8 · length of the anchor key 2 ·
+//	length of the field key 2 · anchor key · field key · body
+//
+// The full key is compared on every read: a value under another key, however it
+// came there, is no value. The checksum is a CRC-32C (RFC 3720, appendix B.4) of all
+// the rest.
+const (
+	envelopeFormat = 1
+	envelopeHeader = 18
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// flagAbsent marks the value of an object that does not exist.
+const flagAbsent = 1
+
+// envelope is a cached value with what surrounds it.
+type envelope struct {
+	flags       byte
+	fingerprint uint64
+	body        []byte
+}
+
+// seal returns the body in its envelope.
+func (e envelope) seal(anchor, field string) []byte {
+	b := make([]byte, 0, envelopeHeader+len(anchor)+len(field)+len(e.body))
+	b = append(b, envelopeFormat, e.flags, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, e.fingerprint)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(anchor)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(field)))
+	b = append(b, anchor...)
+	b = append(b, field...)
+	b = append(b, e.body...)
+	binary.BigEndian.PutUint32(b[2:], checksum(b))
+	return b
+}
+
+// checksum returns the checksum of a sealed value without its own four bytes.
+func checksum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:2], castagnoli), castagnoli, b[6:])
+}
+
+var errEnvelope = errors.New("graphcache: malformed cache value")
+
+// unseal opens the value of the fragment. The body shares the value's memory.
+func unseal(value []byte, anchor, field string) (envelope, error) {
+	if len(value) < envelopeHeader || value[0] != envelopeFormat || binary.BigEndian.Uint32(value[2:]) != checksum(value) {
+		return envelope{}, errEnvelope
+	}
+	e := envelope{flags: value[1], fingerprint: binary.BigEndian.Uint64(value[6:])}
+	n, m := int(binary.BigEndian.Uint16(value[14:])), int(binary.BigEndian.Uint16(value[16:]))
+	rest := value[envelopeHeader:]
+	if n+m > len(rest) || string(rest[:n]) != anchor || string(rest[n:n+m]) != field {
+		return envelope{}, errEnvelope
+	}
+	e.body = rest[n+m:]
+	return e, nil
+}

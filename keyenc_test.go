@@ -1,0 +1,221 @@
+package graphcache
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+var updateKeys = flag.Bool("update.keys", false, "rewrite testdata/keys.golden")
+
+var compareInternals = cmp.AllowUnexported(source{}, hop{}, bound{}, span{}, field{}, anchor{}, keyspace{}, edge{})
+
+// sampleKeys are the keys whose encoding is frozen: a change of it is a change of
+// what every cache holds.
+func sampleKeys() []struct{ name, key string } {
+	s := keyspace{database: "db", namespace: "t"}
+	at := bound{ms: 1700000000000, set: true}
+	q := source{kind: "user", ids: []string{"a", "b"}, hops: []hop{
+		{kind: "follows", direction: driver.Out, limitPer: 3},
+		{kind: "wrote", direction: driver.In, high: at, low: bound{ms: -5, set: true}, offset: 7, limit: 300, distinct: true},
+	}}
+	return []struct{ name, key string }{
+		{"object", s.key(anchor{objectAnchor, "user", "ann"})},
+		{"out", s.key(anchor{outAnchor, "follows", "ann"})},
+		{"in", s.key(anchor{inAnchor, "follows", "ann"})},
+		{"in the store itself", keyspace{database: "db"}.key(anchor{inAnchor, "follows", "ann"})},
+		{"long id", s.key(anchor{objectAnchor, "user", strings.Repeat("x", 300)})},
+		{"count", field{typ: countField, fingerprint: 1 << 63}.key()},
+		{"count in a time", field{typ: countField, fingerprint: 5, span: span{high: at, low: at}}.key()},
+		{"span", field{typ: spanField, fingerprint: 5, span: span{offset: 1024, limit: 20}}.key()},
+		{"end", field{typ: endField, fingerprint: 5, end: "bob"}.key()},
+		{"foreign", field{typ: foreignField, fingerprint: 5}.key()},
+		{"query", string(q.appendKey(nil))},
+		{"query of one hop", string(source{kind: "user", ids: []string{"a"}, hops: []hop{{kind: "follows"}}}.appendKey(nil))},
+	}
+}
+
+func TestKeysGolden(t *testing.T) {
+	var got bytes.Buffer
+	for _, k := range sampleKeys() {
+		fmt.Fprintf(&got, "%s\t%s\n", k.name, hex.EncodeToString([]byte(k.key)))
+	}
+	file := filepath.Join("testdata", "keys.golden")
+	if *updateKeys {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("the encoding of keys has changed (-want +got; -update.keys accepts it):\n%s", diff)
+	}
+}
+
+// TestSampleKeysDiffer: no two of the sample keys are the same, and each is read as
+// what it is and as nothing else.
+func TestSampleKeysDiffer(t *testing.T) {
+	seen := map[string]string{}
+	for _, k := range sampleKeys() {
+		if other, ok := seen[k.key]; ok {
+			t.Errorf("%s and %s have the same key", k.name, other)
+		}
+		seen[k.key] = k.name
+		read := 0
+		if _, _, err := parseAnchor(k.key); err == nil {
+			read++
+		}
+		if _, err := parseField(k.key); err == nil {
+			read++
+		}
+		if _, err := parseQuery(k.key); err == nil {
+			read++
+		}
+		if read != 1 {
+			t.Errorf("%s: read as %d types of keys, want 1", k.name, read)
+		}
+	}
+}
+
+// A key that can be read back is injective: two inputs with the same key would both
+// be what is read.
+func FuzzAnchorKey(f *testing.F) {
+	f.Add("db", "", uint8(1), "user", "a")
+	f.Add("db\x00", "t:{x}", uint8(2), "use", "r\xffa")
+	f.Fuzz(func(t *testing.T, database, namespace string, typ uint8, kind, id string) {
+		s, a := keyspace{database, namespace}, anchor{anchorType(typ%3) + 1, kind, id}
+		s2, a2, err := parseAnchor(s.key(a))
+		if err != nil || s2 != s || a2 != a {
+			t.Errorf("%v %v came back as %v %v, %v", s, a, s2, a2, err)
+		}
+	})
+}
+
+func FuzzFieldKey(f *testing.F) {
+	f.Add(uint8(1), uint64(1), int64(-1), true, int64(1), false, 1, 1<<40, "x")
+	f.Fuzz(func(t *testing.T, typ uint8, fp uint64, high int64, hasHigh bool, low int64, hasLow bool, offset, limit int, end string) {
+		want := field{
+			typ: fieldType(typ%4) + 1, fingerprint: fp, end: end,
+			span: span{high: someBound(high, hasHigh), low: someBound(low, hasLow), offset: offset, limit: limit},
+		}
+		got, err := parseField(want.key())
+		if err != nil || got != want {
+			t.Errorf("%+v came back as %+v, %v", want, got, err)
+		}
+	})
+}
+
+func someBound(ms int64, set bool) bound {
+	if !set {
+		return bound{}
+	}
+	return bound{ms: ms, set: true}
+}
+
+func FuzzQueryKey(f *testing.F) {
+	f.Add("user", "a\x00b", "follows", "wrote", 3, 0, 20, int64(5), uint8(0b1011))
+	f.Fuzz(func(t *testing.T, kind, ids, first, second string, per, offset, limit int, ms int64, bits uint8) {
+		want := source{kind: kind}
+		if ids != "" {
+			want.ids = strings.Split(ids, "\x00")
+		}
+		for i, name := range []string{first, second} {
+			want.hops = append(want.hops, hop{
+				kind: name, direction: driver.Direction(bits >> i & 1),
+				high: someBound(ms, bits>>2&1 != 0), low: someBound(ms+1, bits>>3&1 != 0),
+				limitPer: per, offset: offset, limit: limit, distinct: bits>>4&1 != 0,
+			})
+		}
+		got, err := parseQuery(string(want.appendKey(nil)))
+		if err != nil {
+			t.Fatalf("%+v: %v", want, err)
+		}
+		if diff := cmp.Diff(want, got, compareInternals); diff != "" {
+			t.Errorf("the query came back changed (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// FuzzDecoders: what came from a cache never makes a decoder panic, nor allocate
+// much more than it is long.
+func FuzzDecoders(f *testing.F) {
+	for _, k := range sampleKeys() {
+		f.Add([]byte(k.key))
+	}
+	list, _ := appendList(nil, []edge{{"b", 2, []byte{0x90}}, {"a", 1, nil}}, flagComplete, 0)
+	f.Add(list)
+	f.Add(envelope{fingerprint: 1, body: list}.seal("anchor", "field"))
+	f.Add([]byte{0xdd, 0x7f, 0xff, 0xff, 0xff})
+	f.Add([]byte{0x94, 0x01, 0xa1, 'u', 0xdd, 0x7f, 0xff, 0xff, 0xff})
+	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n := allocated(func() { decodeAll(b) }); n > 10*uint64(len(b))+4096 {
+			t.Errorf("%d bytes allocated for an input of %d", n, len(b))
+		}
+	})
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func decodeAll(b []byte) {
+	_, _, _ = parseAnchor(string(b))
+	_, _ = parseField(string(b))
+	_, _ = parseQuery(string(b))
+	_, _ = unseal(b, "anchor", "field")
+	if l, err := parseList(b); err == nil {
+		for i := range l.len() {
+			far, data := l.bytes(i)
+			_, _ = far, data
+		}
+		l.answer(span{limit: 3, offset: 1})
+		l.find("x")
+	}
+}
+
+func TestUnsealRefuses(t *testing.T) {
+	whole := envelope{flags: 3, fingerprint: 9, body: []byte("body")}.seal("anchor", "field")
+	if e, err := unseal(whole, "anchor", "field"); err != nil || e.flags != 3 || e.fingerprint != 9 || string(e.body) != "body" {
+		t.Fatalf("unseal = %+v, %v", e, err)
+	}
+	for n := range whole {
+		if _, err := unseal(whole[:n], "anchor", "field"); err == nil {
+			t.Errorf("a value cut to %d bytes is accepted", n)
+		}
+		flipped := bytes.Clone(whole)
+		flipped[n] ^= 4
+		if _, err := unseal(flipped, "anchor", "field"); err == nil {
+			t.Errorf("a value with a bit of byte %d flipped is accepted", n)
+		}
+	}
+	for _, other := range [][2]string{{"anchoR", "field"}, {"anchor", "fielD"}, {"anchorf", "ield"}, {"", "anchorfield"}, {"anchor", ""}} {
+		if _, err := unseal(whole, other[0], other[1]); err == nil {
+			t.Errorf("the value is accepted under %q, %q", other[0], other[1])
+		}
+	}
+	whole[0]++
+	binary.BigEndian.PutUint32(whole[2:], checksum(whole))
+	if _, err := unseal(whole, "anchor", "field"); err == nil {
+		t.Error("another format is accepted")
+	}
+}

@@ -1,0 +1,137 @@
+package graphcache
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Options are the settings of [Open]. The zero value, or nil, is a graph without a
+// shared cache and the defaults below; 0 in a field is its default.
+type Options struct {
+	// Cache is the shared cache. Nil is none: every read goes to the store, and
+	// only concurrent loads of the same thing are collapsed.
+	Cache driver.Cache
+	// Logger receives what happens in the background and what was repaired.
+	// Default slog.Default().
+	Logger *slog.Logger
+
+	// TTL is how long a cached value lives, give or take 10 % chosen at random.
+	// It bounds every exception to the consistency that the package documents.
+	// Default 10 minutes, at least 1 second.
+	TTL time.Duration
+	// ReadTimeout bounds a look-up in the cache. After it the read goes to the
+	// store. Default 50 ms.
+	ReadTimeout time.Duration
+	// HoldTimeout bounds each of two attempts to mark the anchors of a write in
+	// the cache, and each of two to take the marks off. Default 500 ms.
+	HoldTimeout time.Duration
+	// WriteTimeout bounds a write to the store. Default 5 s.
+	WriteTimeout time.Duration
+	// HoldTTL is how long a mark stands if the process that set it dies. At
+	// least 2·HoldTimeout + WriteTimeout + 2 s. Default 15 s.
+	HoldTTL time.Duration
+	// LoadTimeout bounds a read from the store. Default 3 s.
+	LoadTimeout time.Duration
+	// LeaseTTL is how long other processes wait for one that loads before they
+	// load themselves. More than LoadTimeout + ReadTimeout. Default 5 s.
+	LeaseTTL time.Duration
+	// LookPeriod is how often a process is to read the store's journal, registry
+	// and generations. At most TTL/10. Default 1 s, or TTL/10 if that is less.
+	// This version has none of the three and only checks the value.
+	LookPeriod time.Duration
+
+	// MaxFragmentBytes is the size above which a value is not cached. Default
+	// 256 KiB.
+	MaxFragmentBytes int
+	// MaxFragments is how many secondary values (ranges beyond the cached
+	// prefix, counts of long lists) an edge list may have in the cache. Default
+	// 1,024.
+	MaxFragments int
+	// MaxLoads is how many store reads may be under way at once. Further ones
+	// are queued until their callers' contexts end. Default 64.
+	MaxLoads int
+	// MaxAttempts is how often Update, Put, Add and Tx try before they return
+	// ErrConflict. Default 16.
+	MaxAttempts int
+}
+
+// withDefaults returns the options with every 0 replaced.
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	setDefault(&c.TTL, 10*time.Minute)
+	setDefault(&c.ReadTimeout, 50*time.Millisecond)
+	setDefault(&c.HoldTimeout, 500*time.Millisecond)
+	setDefault(&c.WriteTimeout, 5*time.Second)
+	setDefault(&c.HoldTTL, 15*time.Second)
+	setDefault(&c.LoadTimeout, 3*time.Second)
+	setDefault(&c.LeaseTTL, 5*time.Second)
+	setDefault(&c.LookPeriod, min(time.Second, c.TTL/10))
+	setDefault(&c.MaxFragmentBytes, 256<<10)
+	setDefault(&c.MaxFragments, 1024)
+	setDefault(&c.MaxLoads, 64)
+	setDefault(&c.MaxAttempts, 16)
+	return c
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// validate says which setting cannot work, and why.
+func (o *Options) validate() error {
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{
+		{"TTL", o.TTL}, {"ReadTimeout", o.ReadTimeout}, {"HoldTimeout", o.HoldTimeout},
+		{"WriteTimeout", o.WriteTimeout}, {"HoldTTL", o.HoldTTL}, {"LoadTimeout", o.LoadTimeout},
+		{"LeaseTTL", o.LeaseTTL}, {"LookPeriod", o.LookPeriod},
+	} {
+		if d.v < 0 {
+			return fmt.Errorf("%w: Options.%s is %v: negative", ErrInvalid, d.name, d.v)
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    int
+	}{
+		{"MaxFragmentBytes", o.MaxFragmentBytes}, {"MaxFragments", o.MaxFragments},
+		{"MaxLoads", o.MaxLoads}, {"MaxAttempts", o.MaxAttempts},
+	} {
+		if n.v < 0 {
+			return fmt.Errorf("%w: Options.%s is %d: negative", ErrInvalid, n.name, n.v)
+		}
+	}
+	return o.validateTogether()
+}
+
+// validateTogether checks the settings that depend on each other.
+func (o *Options) validateTogether() error {
+	if o.TTL < time.Second {
+		return fmt.Errorf("%w: Options.TTL is %v: less than 1s", ErrInvalid, o.TTL)
+	}
+	if least := 2*o.HoldTimeout + o.WriteTimeout + 2*time.Second; o.HoldTTL < least {
+		return fmt.Errorf("%w: Options.HoldTTL is %v: less than 2·HoldTimeout + WriteTimeout + 2s = %v, so a hold could end before its write",
+			ErrInvalid, o.HoldTTL, least)
+	}
+	if least := o.LoadTimeout + o.ReadTimeout; o.LeaseTTL <= least {
+		return fmt.Errorf("%w: Options.LeaseTTL is %v: not more than LoadTimeout + ReadTimeout = %v, so a lease could end before its load",
+			ErrInvalid, o.LeaseTTL, least)
+	}
+	if o.LookPeriod > o.TTL/10 {
+		return fmt.Errorf("%w: Options.LookPeriod is %v: more than TTL/10 = %v", ErrInvalid, o.LookPeriod, o.TTL/10)
+	}
+	return nil
+}

@@ -1,0 +1,212 @@
+package graphcache
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+
+	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/plan"
+)
+
+// Kind is an object kind or an edge kind: an [*ObjectKind] or an [*EdgeKind].
+type Kind interface {
+	declareIn(s *Schema)
+}
+
+// Schema is the set of kinds that a graph knows. It is immutable, and may be used
+// by many graphs at once. Mistakes in it are reported by [Open].
+type Schema struct {
+	objects []*objectKind
+	edges   []*edgeKind
+}
+
+// NewSchema returns a schema with the kinds given. The object kinds at the ends of
+// an edge kind must be among them.
+func NewSchema(kinds ...Kind) *Schema {
+	s := new(Schema)
+	for _, k := range kinds {
+		k.declareIn(s)
+	}
+	return s
+}
+
+// objectKind is what an ObjectKind[T] is without its type parameter.
+type objectKind struct {
+	name    string
+	typ     reflect.Type
+	plan    *plan.Plan
+	id      []int // index of the ID field
+	version []int // index of the Version field, nil if there is none
+	err     error // what is wrong with the declaration
+}
+
+// edgeKind is what an EdgeKind[A, B, D] is without its type parameters.
+type edgeKind struct {
+	name      string
+	from, to  *objectKind
+	data      reflect.Type
+	plan      *plan.Plan
+	family    string
+	toOne     bool
+	symmetric bool
+	err       error
+}
+
+// end returns the kind of the objects that a list in the direction leads to.
+func (k *edgeKind) end(d driver.Direction) *objectKind {
+	if d == driver.In {
+		return k.from
+	}
+	return k.to
+}
+
+// direction returns the direction as anchors and stores know it: a symmetric kind
+// has only one.
+func (k *edgeKind) direction(d driver.Direction) driver.Direction {
+	if k.symmetric {
+		return driver.Out
+	}
+	return d
+}
+
+var nameRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
+
+// validate returns everything that is wrong with the schema.
+func (s *Schema) validate() error {
+	if s == nil || len(s.objects) == 0 {
+		return fmt.Errorf("%w: no object kinds", ErrSchema)
+	}
+	v := validator{names: map[string]bool{}, types: map[reflect.Type]string{}, families: map[string]*edgeKind{}}
+	for _, k := range s.objects {
+		v.object(k)
+	}
+	for _, k := range s.edges {
+		v.edge(s, k)
+	}
+	return errors.Join(v.errs...)
+}
+
+// validator collects the mistakes of a schema.
+type validator struct {
+	names    map[string]bool
+	types    map[reflect.Type]string
+	families map[string]*edgeKind
+	errs     []error
+}
+
+func (v *validator) addf(kind, format string, args ...any) {
+	v.errs = append(v.errs, fmt.Errorf("%w: %s: %s", ErrSchema, kind, fmt.Sprintf(format, args...)))
+}
+
+func (v *validator) name(what, name string) (label string) {
+	label = fmt.Sprintf("%s kind %q", what, name)
+	if !nameRule.MatchString(name) {
+		v.addf(label, "a name has 1 to 64 letters, digits, '_' and '-', and starts with a letter")
+	}
+	if v.names[name] {
+		v.addf(label, "the name is used twice")
+	}
+	v.names[name] = true
+	return label
+}
+
+func (v *validator) object(k *objectKind) {
+	v.name("object", k.name)
+	if k.err != nil {
+		v.errs = append(v.errs, k.err)
+		return
+	}
+	if err := k.plan.Probe(); err != nil {
+		v.errs = append(v.errs, err)
+	}
+}
+
+func (v *validator) edge(s *Schema, k *edgeKind) {
+	label := v.name("edge", k.name)
+	for _, end := range []*objectKind{k.from, k.to} {
+		if end == nil {
+			v.addf(label, "the object kind at an end is nil")
+			return
+		}
+		if !s.has(end) {
+			v.addf(label, "the object kind %q at an end is not in the schema", end.name)
+		}
+	}
+	if k.symmetric && k.from != k.to {
+		v.addf(label, "a symmetric kind joins objects of one kind, not %q and %q", k.from.name, k.to.name)
+	}
+	if k.symmetric && k.toOne {
+		v.addf(label, "a kind cannot be both symmetric and to-one")
+	}
+	v.family(label, k)
+	if k.err != nil {
+		v.errs = append(v.errs, k.err)
+		return
+	}
+	if err := k.plan.Probe(); err != nil {
+		v.errs = append(v.errs, err)
+	}
+}
+
+// family checks that the kinds of a family can take each other's edges.
+func (v *validator) family(label string, k *edgeKind) {
+	if k.family == "" {
+		return
+	}
+	if !nameRule.MatchString(k.family) {
+		v.addf(label, "the family name %q: a name has 1 to 64 letters, digits, '_' and '-', and starts with a letter", k.family)
+	}
+	first := v.families[k.family]
+	if first == nil {
+		v.families[k.family] = k
+		return
+	}
+	switch {
+	case first.from != k.from || first.to != k.to:
+		v.addf(label, "its ends differ from those of %q in the same family %q", first.name, k.family)
+	case first.data != k.data:
+		v.addf(label, "its data type %v differs from that of %q in the same family %q, %v", k.data, first.name, k.family, first.data)
+	case first.toOne != k.toOne || first.symmetric != k.symmetric:
+		v.addf(label, "it differs in ToOne or Symmetric from %q in the same family %q", first.name, k.family)
+	}
+}
+
+func (s *Schema) has(k *objectKind) bool {
+	for _, o := range s.objects {
+		if o == k {
+			return true
+		}
+	}
+	return false
+}
+
+// driver describes the schema to a store.
+func (s *Schema) driver() driver.Schema {
+	var d driver.Schema
+	for _, k := range s.objects {
+		d.Objects = append(d.Objects, driver.ObjectKind{Name: k.name})
+	}
+	for _, k := range s.edges {
+		d.Edges = append(d.Edges, driver.EdgeKind{
+			Name: k.name, From: k.from.name, To: k.to.name,
+			Family: k.family, ToOne: k.toOne, Symmetric: k.symmetric,
+		})
+	}
+	return d
+}
+
+// edgesAt returns the edge kinds that have edges at objects of the kind, each with
+// the directions in which to look for them.
+func (s *Schema) edgesAt(k *objectKind) (kinds []*edgeKind, directions []driver.Direction) {
+	for _, e := range s.edges {
+		if e.from == k {
+			kinds, directions = append(kinds, e), append(directions, driver.Out)
+		}
+		if e.to == k && !e.symmetric {
+			kinds, directions = append(kinds, e), append(directions, driver.In)
+		}
+	}
+	return kinds, directions
+}

@@ -1,0 +1,72 @@
+package graphcache
+
+import "sync/atomic"
+
+// Stats counts what a graph has done since it was opened, its namespaces
+// included. A batch counts one for each element, except in StoreReads and
+// StoreWrites.
+type Stats struct {
+	// StoreReads and StoreWrites are the calls of the store.
+	StoreReads, StoreWrites int64
+	// CacheErrors are cache calls that failed or were not answered in time.
+	CacheErrors int64
+	// Kinds has the counts of each kind by its name.
+	Kinds map[string]KindStats
+}
+
+// KindStats counts what was done for one kind.
+type KindStats struct {
+	// Hits and Misses are look-ups that the cache answered, and those it did
+	// not. A read of a list that needs more than the cached prefix looks twice.
+	Hits, Misses int64
+	// Joins are misses that took the result of a load under way in this process.
+	Joins int64
+	// Loads are fragments read from the store; Items, the objects and edges in
+	// them.
+	Loads, Items int64
+	// Fills are values stored in the cache. Refusals are values that were not
+	// stored: a write came in between, or they were too large or too many.
+	Fills, Refusals int64
+	// Corrupt are cached values that could not be read, and were replaced.
+	Corrupt int64
+	// Writes are records written; Conflicts, attempts at a write that were lost
+	// to another writer.
+	Writes, Conflicts int64
+	// LostHolds are marks that the cache lost before their write ended: until
+	// the write was acknowledged its anchor may have been served stale.
+	LostHolds int64
+	// AbandonedHolds are marks that were left to their deadline, because the
+	// write's outcome is unknown or the cache did not confirm their release.
+	AbandonedHolds int64
+}
+
+// kindCounters are the live counts behind a KindStats.
+type kindCounters struct {
+	hits, misses, joins, loads, items, fills, refusals, corrupt,
+	writes, conflicts, lostHolds, abandonedHolds atomic.Int64
+}
+
+func (c *kindCounters) stats() KindStats {
+	return KindStats{
+		Hits: c.hits.Load(), Misses: c.misses.Load(), Joins: c.joins.Load(),
+		Loads: c.loads.Load(), Items: c.items.Load(),
+		Fills: c.fills.Load(), Refusals: c.refusals.Load(), Corrupt: c.corrupt.Load(),
+		Writes: c.writes.Load(), Conflicts: c.conflicts.Load(),
+		LostHolds: c.lostHolds.Load(), AbandonedHolds: c.abandonedHolds.Load(),
+	}
+}
+
+// Stats returns the counts so far. Counts that change meanwhile may be a little
+// apart from each other.
+func (g *Graph) Stats() Stats {
+	s := Stats{
+		StoreReads:  g.shared.storeReads.Load(),
+		StoreWrites: g.shared.storeWrites.Load(),
+		CacheErrors: g.shared.cacheErrors.Load(),
+		Kinds:       make(map[string]KindStats, len(g.shared.counters)),
+	}
+	for name, c := range g.shared.counters {
+		s.Kinds[name] = c.stats()
+	}
+	return s
+}
