@@ -15,7 +15,7 @@ test:
 	go mod download
 	@bad=$$(gofmt -l .); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
 	go vet ./...
-	go test -race -shuffle=on -timeout=9m ./...
+	go test -race -shuffle=on -timeout=15m ./...
 
 # golangci-lint is built from source where it is not installed, which takes a while.
 lint:
@@ -24,7 +24,8 @@ lint:
 
 # Every fuzz target of every package, one after the other.
 fuzz:
-	@for package in $$(go list ./...); do \
+	@packages=$$(go list ./...); \
+	for package in $$packages; do \
 		list=$$(go test -list '^Fuzz' "$$package"); \
 		for target in $$(sed -n '/^Fuzz/p' <<<"$$list"); do \
 			echo "== $$package $$target"; \

@@ -29,8 +29,14 @@ func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) error 
 }
 
 // read reads the steps from the store itself, for a write that depends on what is
-// there.
+// there. What is written then is compared with what was read, so that only a
+// reader who acts on what is not there needs a stamp.
 func (c conn) read(ctx context.Context, steps ...driver.Step) ([]driver.Result, error) {
+	return c.readAt(ctx, "", steps...)
+}
+
+// readAt is read of a state that is not before the stamp.
+func (c conn) readAt(ctx context.Context, stamp driver.Stamp, steps ...driver.Step) ([]driver.Result, error) {
 	if c.tx != nil {
 		return c.tx.read(ctx, steps)
 	}
@@ -39,7 +45,7 @@ func (c conn) read(ctx context.Context, steps ...driver.Step) ([]driver.Result, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.g.shared.opts.LoadTimeout)
 	defer cancel()
-	return c.g.shared.readSteps(ctx, c.g.store, steps, "")
+	return c.g.shared.readSteps(ctx, c.g.store, steps, stamp)
 }
 
 // mutate runs fn, which writes the store and touches only the anchors given.

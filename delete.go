@@ -34,17 +34,18 @@ func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
 			if err != nil || res.Outcome != driver.Done {
 				return false, err
 			}
-			present = &marked
+			return true, c.finishDelete(ctx, k, &marked, res.Stamp)
 		}
-		return true, c.finishDelete(ctx, k, present)
+		return true, c.finishDelete(ctx, k, present, "")
 	})
 }
 
-// finishDelete removes the edges and the record of an object that is marked.
-func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Object) error {
+// finishDelete removes the edges and the record of an object that is marked, as it
+// is known to have been at the stamp.
+func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Object, stamp driver.Stamp) error {
 	kinds, directions := c.g.shared.schema.edgesAt(k)
 	for i, e := range kinds {
-		if err := c.deleteEdges(ctx, e, directions[i], k, marked); err != nil {
+		if err := c.deleteEdges(ctx, e, directions[i], k, marked, stamp); err != nil {
 			return fmt.Errorf("remove its %s edges: %w", e.name, err)
 		}
 	}
@@ -54,9 +55,9 @@ func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Ob
 }
 
 // deleteEdges removes the marked object's edges of one kind in one direction.
-func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object) error {
+func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object, stamp driver.Stamp) error {
 	for stuck := 0; stuck < c.g.shared.opts.MaxAttempts; {
-		edges, err := c.edgesOf(ctx, e, d, k, marked)
+		edges, err := c.edgesOf(ctx, e, d, k, marked, stamp)
 		if err != nil || len(edges) == 0 {
 			return err
 		}
@@ -84,8 +85,8 @@ func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, 
 //  3. A lists the edges
 //
 // An edge that was there while the mark was still there is not of the new object.
-func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object) ([]driver.Edge, error) {
-	results, err := c.read(ctx, driver.Step{
+func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object, stamp driver.Stamp) ([]driver.Edge, error) {
+	results, err := c.readAt(ctx, stamp, driver.Step{
 		Op: driver.ListEdges, Kind: e.name, Direction: d, IDs: []string{marked.ID},
 		Range: driver.Range{Limit: deleteChunk},
 	})
@@ -127,29 +128,30 @@ func (c conn) removeAll(ctx context.Context, k *edgeKind, edges []driver.Edge) (
 	return removed, err
 }
 
-// marked lists objects of the kind whose deletion has begun, after the ID given.
-func (c conn) marked(ctx context.Context, k *objectKind, after string) ([]*driver.Object, error) {
+// markedStep asks for objects of the kind whose deletion has begun, after the ID
+// given.
+func markedStep(k *objectKind, after string) driver.Step {
 	step := driver.Step{Op: driver.ScanDeleting, Kind: k.name, Range: driver.Range{Limit: deleteChunk}}
 	if after != "" {
 		step.IDs = []string{after}
 	}
-	results, err := c.read(ctx, step)
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Objects, nil
+	return step
 }
 
 // resumeDeletes looks for deletions that were begun and not finished, and finishes
 // them in the background.
 func (g *Graph) resumeDeletes(ctx context.Context) error {
-	pending := map[*objectKind][]*driver.Object{}
+	var steps []driver.Step
 	for _, k := range g.shared.schema.objects {
-		objects, err := g.conn().marked(ctx, k, "")
-		if err != nil {
-			return fmt.Errorf("graphcache: open: look for unfinished deletions: %w", err)
-		}
-		if len(objects) > 0 {
+		steps = append(steps, markedStep(k, ""))
+	}
+	results, err := g.conn().read(ctx, steps...)
+	if err != nil {
+		return fmt.Errorf("graphcache: open: look for unfinished deletions: %w", err)
+	}
+	pending := map[*objectKind][]*driver.Object{}
+	for i, k := range g.shared.schema.objects {
+		if objects := results[i].Objects; len(objects) > 0 {
 			pending[k] = objects
 		}
 	}
@@ -177,14 +179,16 @@ func (g *Graph) resumeDeletes(ctx context.Context) error {
 func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*driver.Object) (n int, err error) {
 	for len(objects) > 0 {
 		for _, o := range objects {
-			if err := g.conn().finishDelete(ctx, k, o); err != nil {
+			if err := g.conn().finishDelete(ctx, k, o, ""); err != nil {
 				return n, fmt.Errorf("%s %q: %w", k.name, o.ID, err)
 			}
 			n++
 		}
-		if objects, err = g.conn().marked(ctx, k, objects[len(objects)-1].ID); err != nil {
+		results, err := g.conn().read(ctx, markedStep(k, objects[len(objects)-1].ID))
+		if err != nil {
 			return n, err
 		}
+		objects = results[0].Objects
 	}
 	return n, nil
 }

@@ -41,11 +41,10 @@ type request struct {
 	err error
 
 	// The way there.
-	next      protocol.Next
-	foreign   bool // the primary value has another schema's layout: look in the field
-	flight    *flight
-	leads     bool // this request's caller started the flight
-	impatient bool
+	next    protocol.Next
+	foreign bool // the primary value has another schema's layout: look in the field
+	flight  *flight
+	leads   bool // this request's caller started the flight
 }
 
 // value is a fragment's content: what an envelope carries, decoded as far as lists

@@ -5,11 +5,7 @@ go 1.26
 require (
 	github.com/google/go-cmp v0.7.0
 	github.com/tinylib/msgp v1.6.5
+	pgregory.net/rapid v1.3.0
 )
 
-require (
-	github.com/philhofer/fwd v1.2.0 // indirect
-	golang.org/x/mod v0.18.0 // indirect
-	golang.org/x/tools v0.22.0 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
-)
+require github.com/philhofer/fwd v1.2.0 // indirect

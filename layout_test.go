@@ -75,11 +75,11 @@ var importRules = []struct {
 		}, func(root string) bool { return within(to, root) })
 	},
 }, {
-	name:  "a backend imports neither the façade nor another backend",
+	name:  "a backend imports neither the façade nor another backend nor testing",
 	from:  isBackend,
 	edges: func(p pkg) []string { return p.Deps },
 	forbid: func(from, to string) bool {
-		return to == module || isBackend(to) && !within(to, backendRoot(from))
+		return to == module || to == "testing" || isBackend(to) && !within(to, backendRoot(from))
 	},
 }, {
 	name:   "only tests import the conformance suite",

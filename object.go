@@ -277,7 +277,7 @@ func (c conn) exists(ctx context.Context, k *objectKind, id string, res driver.W
 	case present == nil:
 		return false, nil
 	case present.Deleting:
-		return false, c.finishDelete(ctx, k, present)
+		return false, c.finishDelete(ctx, k, present, "")
 	}
 	return true, ErrExists
 }
@@ -411,7 +411,7 @@ func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err erro
 		case err != nil:
 			return true, err
 		case present != nil && present.Deleting:
-			return false, c.finishDelete(ctx, k, present)
+			return false, c.finishDelete(ctx, k, present, "")
 		case present != nil:
 			return k.replace(ctx, c, v, present, doc)
 		}
@@ -433,7 +433,7 @@ func (k *objectKind) insert(ctx context.Context, c conn, v reflect.Value, id str
 	return true, nil
 }
 
-// Delete removes the object and all its edges. It returns [ErrNotFound] if there is
+// Delete removes the object and all its edges of the kinds in the schema. It returns [ErrNotFound] if there is
 // no such object.
 //
 // The object reads as absent from the first step on; its edges follow in chunks,

@@ -95,10 +95,12 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 			lookups = append(lookups, driver.Lookup{Anchor: r.anchor, Field: r.field})
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
+	timed, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
 	defer cancel()
-	entries, err := g.shared.opts.Cache.Lookup(ctx, lookups)
-	g.countCacheError(err)
+	entries, err := g.shared.opts.Cache.Lookup(timed, lookups)
+	if ctx.Err() == nil { // else it is the caller that gave up
+		g.countCacheError(err)
+	}
 	for i, r := range chosen {
 		e := entryAt(entries, i)
 		r.next = protocol.Looked(e, r.judge(e), false)
@@ -329,6 +331,8 @@ func (g *Graph) read(ctx context.Context, batch []boarded) {
 	defer func() {
 		if v := recover(); v != nil {
 			p := newPanicError(v)
+			// The reader that caused it may be gone.
+			g.shared.opts.Logger.ErrorContext(ctx, "graphcache: the store panicked in a read", "panic", v)
 			for _, b := range batch {
 				b.flight.panicked, b.flight.err = p, p
 			}

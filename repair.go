@@ -38,11 +38,11 @@ func (g *Graph) Repair(ctx context.Context) (report RepairReport, err error) {
 		}
 	}()
 	for _, k := range g.shared.schema.objects {
-		objects, err := g.conn().marked(ctx, k, "")
+		results, err := g.conn().read(ctx, markedStep(k, ""))
 		if err != nil {
 			return report, err
 		}
-		n, err := g.finishDeletes(ctx, k, objects)
+		n, err := g.finishDeletes(ctx, k, results[0].Objects)
 		report.Deletions += n
 		if err != nil {
 			return report, err

@@ -56,9 +56,12 @@ type Cache interface {
 
 	// Fill stores values. A primary value is stored (Done) if the entry is
 	// Versioned with the fill's version, whether or not it has a value already;
-	// otherwise the fill is Refused. A secondary value may also be Refused
-	// because the entry has Limit of them. A Fill whose Value is nil removes
-	// the fragment's loading deadline under that version and stores nothing.
+	// otherwise the fill is Refused. A secondary value under another version
+	// than the entry's is Refused, or stored where rule 2 keeps it from ever
+	// being returned; it may then drive out values that could be. A secondary
+	// value may also be Refused because the anchor has Limit of them. A Fill
+	// whose Value is nil removes the fragment's loading deadline under that
+	// version and stores nothing.
 	Fill(ctx context.Context, fills []Fill) ([]Outcome, error)
 
 	// Hold adds the token to the entry, whatever its state, and makes it Held.

@@ -9,6 +9,7 @@ import (
 
 // tokenDeadlines tests that each token has its own deadline.
 func (r *cacheRig) tokenDeadlines() {
+	const nothing = "rule 4: while a token stands Claim and Fill do nothing, also not for later"
 	r.hold("expires", "t", r.short())
 	r.hold("short, then long", "t", r.short())
 	r.hold("short, then long", "u", long)
@@ -20,6 +21,12 @@ func (r *cacheRig) tokenDeadlines() {
 	r.hold("shortened", "t", r.short())
 	r.hold("released", "t", r.short())
 	r.hold("released", "u", long)
+	r.filled("written", 1, "old")
+	r.fill("written", "f", 1, "old as well")
+	r.hold("written", "t", r.short())
+	r.hold("claimed", "t", r.short())
+	r.claimed(nothing, r.claim("claimed", "", 7), false)
+	r.outcome(nothing, r.fill("claimed", "", 7, "early"), driver.Refused)
 	r.pass()
 
 	const own = "rule 5: a token stands until its own deadline and counts for nothing after it"
@@ -29,6 +36,14 @@ func (r *cacheRig) tokenDeadlines() {
 	const again = "Hold gives a token that is there already the new deadline"
 	r.state(again, "prolonged", driver.Held)
 	r.state(again, "shortened", driver.Empty)
+
+	r.state(nothing, "claimed", driver.Empty)
+	r.outcome(nothing, r.fill("claimed", "", 7, "late"), driver.Refused)
+	const dropped = "rule 3: Hold drops the version, and with it every value, for good"
+	r.state(dropped, "written", driver.Empty)
+	r.claim("written", "f", 2)
+	r.value(dropped, "written", "", "")
+	r.value(dropped, "written", "f", "")
 
 	r.claimed("rule 5: an entry whose tokens have all expired is Empty", r.claim("expires", "", 5), true)
 	r.claimed("rule 4: Claim does nothing while a token stands", r.claim("long, then short", "", 5), false)
@@ -155,7 +170,7 @@ func (r *cacheRig) newVersionNewLife(anchor string) {
 	r.claim(anchor, "", 1)
 	r.fillFor(driver.Fill{Anchor: anchor, Field: "f", Version: 1, Value: []byte("old"), TTL: r.short(), Limit: 9})
 	r.hold(anchor, "t", long)
-	r.release(anchor, "t", "")
+	r.release(anchor, "t", "s1") // something of the entry stays
 	r.claim(anchor, "", 2)
 	r.outcome("Fill stores a secondary value", r.fill(anchor, "f", 2, "new"), driver.Done)
 	r.pass()

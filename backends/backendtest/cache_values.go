@@ -28,7 +28,7 @@ func (r *cacheRig) secondaryLimit() {
 	r.value(rule+"; those that are there stay", "a", "g", "g")
 
 	r.hold("a", "t", long)
-	r.release("a", "t", "")
+	r.release("a", "t", "s1") // something of the entry stays
 	r.claim("a", "", 2)
 	r.outcome(rule+"; those of an earlier version do not count", fill("h", 2), driver.Done)
 	r.value(rule+"; those of an earlier version do not count", "a", "h", "h")

@@ -182,6 +182,16 @@ func (r *storeRig) stamps() {
 			last = result.Stamp
 		}
 	}
+	var many []driver.Write
+	for i := range 600 { // beyond one byte of a counter
+		many = append(many, insertObject(posts, fmt.Sprint(i), 1, nil))
+	}
+	for i, result := range r.done(r.s, many...) {
+		if result.Stamp < last {
+			r.Fatalf("the later of two stamps of one store is the greater string: write %d has %q after %q", i, result.Stamp, last)
+		}
+		last = result.Stamp
+	}
 	results, err := stores[0].Read(r.Context(), []driver.Step{{Op: driver.GetObjects, Kind: users, IDs: []string{"18"}}}, last)
 	if got := one(r.T, "Read", results, err); got.Objects[0] == nil {
 		r.Errorf("Read includes every write whose stamp is not after atLeast: it is not there")

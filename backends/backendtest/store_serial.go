@@ -1,6 +1,8 @@
 package backendtest
 
 import (
+	"fmt"
+
 	"github.com/graphcache/graphcache/driver"
 )
 
@@ -8,7 +10,8 @@ import (
 //
 //	tx: look   other: change what was seen   tx: write elsewhere, commit
 //
-// for everything that a transaction can look at, absence included.
+// and the one in which the write elsewhere comes first, for everything that a
+// transaction can look at, absence included.
 func (r *txRig) staleReads() {
 	step := func(s driver.Step) func(driver.Tx) {
 		return func(tx driver.Tx) { r.read(tx, s) }
@@ -37,17 +40,28 @@ func (r *txRig) staleReads() {
 		{"an outcome Missing", func(tx driver.Tx) { r.wants("Replace", tx, replaceObject("none", 5), driver.Missing) }, insertObject(users, "none", 2, nil)},
 	}
 	for _, test := range tests {
-		r.reset()
-		tx := r.begin()
-		test.look(tx)
-		r.done(r.s, test.change)
-		results, err := tx.Write(r.Context(), []driver.Write{replaceObject("elsewhere", 9)})
-		if err == nil && results[0].Outcome != driver.Done {
-			r.Fatalf("%s: a write elsewhere: outcome %v", test.name, results[0].Outcome)
+		for _, writeFirst := range []bool{false, true} {
+			r.staleRead(fmt.Sprintf("%s, write first: %v", test.name, writeFirst), test.look, test.change, writeFirst)
 		}
-		r.conflicts("a transaction cannot commit after what it saw has changed: "+test.name, tx, err)
-		r.equal("a transaction that conflicts has no effect: "+test.name, r.version(r.s, "elsewhere"), int64(1))
 	}
+}
+
+func (r *txRig) staleRead(name string, look func(driver.Tx), change driver.Write, writeFirst bool) {
+	r.Helper()
+	r.reset()
+	tx := r.begin()
+	elsewhere := replaceObject("elsewhere", 9)
+	if writeFirst {
+		r.done(tx, elsewhere)
+	}
+	look(tx)
+	r.done(r.s, change)
+	var err error
+	if !writeFirst {
+		_, err = tx.Write(r.Context(), []driver.Write{elsewhere})
+	}
+	r.conflicts("a transaction cannot commit after what it saw has changed: "+name, tx, err)
+	r.equal("a transaction that conflicts has no effect: "+name, r.version(r.s, "elsewhere"), int64(1))
 }
 
 // reset brings back the records of staleReads.

@@ -223,7 +223,7 @@ func TestCacheClosed(t *testing.T) {
 	}
 }
 
-// TestLookupAllocates one slice and nothing else.
+// TestLookupAllocations shows that a look-up makes its result and nothing else.
 func TestLookupAllocations(t *testing.T) {
 	c := memory.NewCache(nil)
 	fill(t, c, "filled", 1_000)

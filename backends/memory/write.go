@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -179,7 +180,7 @@ func (sp *space) rekinded(w *driver.Write) (from, to *edges, err error) {
 	}
 	switch {
 	case from == to:
-		err = invalidWrite(w, fmt.Errorf("NewKind is the kind itself"))
+		err = invalidWrite(w, errors.New("NewKind is the kind itself"))
 	case from.kind.Family == "" || from.kind.Family != to.kind.Family:
 		err = invalidWrite(w, fmt.Errorf("kind %q is not of the same family", w.NewKind))
 	case from.kind.ToOne != to.kind.ToOne || from.kind.Symmetric != to.kind.Symmetric:
@@ -195,9 +196,9 @@ func (k *edges) checkEnds(w *driver.Write) error {
 	byKey := w.Op == driver.Delete || w.Op == driver.Rekind
 	switch {
 	case w.Edge.To == "" && !(k.kind.ToOne && byKey):
-		return invalidWrite(w, fmt.Errorf("To is empty"))
+		return invalidWrite(w, errors.New("To is empty"))
 	case k.kind.Symmetric && w.Edge.From > w.Edge.To && !(k.kind.ToOne && byKey):
-		return invalidWrite(w, fmt.Errorf("the kind is symmetric and From is after To"))
+		return invalidWrite(w, errors.New("the kind is symmetric and From is after To"))
 	}
 	return nil
 }
