@@ -103,13 +103,20 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 	}
 	for i, r := range chosen {
 		e := entryAt(entries, i)
-		r.next = protocol.Looked(e, r.judge(e), false)
+		r.follow(protocol.Looked(e, r.judge(e), false))
 		if r.next.Action == protocol.Hit {
 			r.kind.counters.hits.Add(1)
 		} else {
 			r.kind.counters.misses.Add(1)
 		}
 	}
+}
+
+// follow makes next the request's next step. The latest stamp that it has seen stays
+// with it.
+func (r *request) follow(next protocol.Next) {
+	next.Stamp = max(next.Stamp, r.next.Stamp)
+	r.next = next
 }
 
 // entryAt returns entry i, unknown if the cache did not answer.
@@ -148,9 +155,9 @@ func (g *Graph) claim(ctx context.Context, reqs []request) {
 	g.countCacheError(err)
 	for i, r := range chosen {
 		e := entryAt(entries, i)
-		r.next = protocol.Answered(e, r.judge(e))
+		r.follow(protocol.Answered(e, r.judge(e)))
 		if r.toForeign() {
-			r.next = protocol.Next{Action: protocol.Load, Version: e.Version, Stamp: e.Stamp}
+			r.follow(protocol.Next{Action: protocol.Load, Version: e.Version, Stamp: e.Stamp})
 		}
 	}
 	if err != nil {
@@ -292,9 +299,9 @@ func (r *request) take() {
 	case f.err != nil:
 		r.err = f.err
 	case f.waits:
-		r.next = protocol.Looked(f.entry, r.judge(f.entry), f.impatient)
+		r.follow(protocol.Looked(f.entry, r.judge(f.entry), f.impatient))
 		if r.toForeign() {
-			r.next = protocol.Next{Action: protocol.Claim, Version: f.entry.Version}
+			r.follow(protocol.Next{Action: protocol.Claim, Version: f.entry.Version})
 		}
 		return
 	default:

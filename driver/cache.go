@@ -65,7 +65,8 @@ type Cache interface {
 	Fill(ctx context.Context, fills []Fill) ([]Outcome, error)
 
 	// Hold adds the token to the entry, whatever its state, and makes it Held.
-	// A token that is there already gets the new deadline. The stamp is kept.
+	// A token that is there already gets the new deadline. The stamp is kept, and
+	// lives as long as it would have without the hold.
 	Hold(ctx context.Context, holds []Hold) ([]Outcome, error)
 
 	// Release removes the token and remembers the stamp if it is later than the

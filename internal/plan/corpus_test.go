@@ -175,6 +175,19 @@ func (p *Pair) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// Grade marshals itself, so a slice of it is no slice of bytes.
+type Grade uint8
+
+func (g Grade) MarshalText() ([]byte, error) { return []byte{'A' + byte(g)}, nil }
+
+func (g *Grade) UnmarshalText(b []byte) error {
+	if len(b) != 1 || b[0] < 'A' || b[0] > 'F' {
+		return errors.New("no grade")
+	}
+	*g = Grade(b[0] - 'A')
+	return nil
+}
+
 type Marshalers struct {
 	A Celsius
 	B *Celsius
@@ -189,6 +202,8 @@ type Marshalers struct {
 	K map[string]Pair
 	L *json.RawMessage
 	M map[Celsius]int
+	N []Grade
+	O [2]Grade
 }
 
 // Base and the types after it are embedded.
@@ -200,6 +215,15 @@ type Base struct {
 type Audit struct {
 	By   string   `json:"by"`
 	Tags []string `json:"tags"`
+}
+
+type Origin struct {
+	*Place
+	Code int `json:"code"`
+}
+
+type Place struct {
+	Zip string `json:"zip" graph:"was=postcode"`
 }
 
 type inner struct {
@@ -214,6 +238,7 @@ type outer struct {
 type Embedding struct {
 	Base
 	*Audit
+	*Origin
 	outer
 	Celsius `json:"celsius"`
 	Named
@@ -320,13 +345,18 @@ func composites() []sample {
 			Celsius{-4}, &Celsius{}, Pair{1, 2}, &Pair{3, 4}, netip.MustParseAddr("fe80::1%eth0"), net.IPv4(10, 0, 0, 1),
 			*big.NewInt(-5), new(big.Int).Lsh(big.NewInt(1), 100), json.RawMessage(`{ "a" : null }`),
 			[]Celsius{{1}, {}}, map[string]Pair{"p": {7, 8}}, ptr(json.RawMessage(nil)), map[Celsius]int{{5}: 6},
+			[]Grade{0, 5}, [2]Grade{2, 1},
+		}},
+		{name: "marshalers/other", value: Marshalers{
+			E: netip.IPv4Unspecified(), G: *big.NewInt(1 << 40), I: json.RawMessage("1"), J: []Celsius{}, N: []Grade{},
 		}},
 		{name: "embedding/nil", value: Embedding{}},
-		{name: "embedding/pointer to zero", value: Embedding{Audit: &Audit{}}},
+		{name: "embedding/pointer to zero", value: Embedding{Audit: &Audit{}, Origin: &Origin{}}},
+		{name: "embedding/pointer in a pointer", value: Embedding{Origin: &Origin{&Place{"00100"}, 0}}},
 		{
 			name:  "embedding/some",
-			value: Embedding{Base{noon, "lost"}, &Audit{"me", []string{}}, outer{inner{1}, 2}, Celsius{3}, "n", "kept"},
-			want:  Embedding{Base{noon, ""}, &Audit{"me", []string{}}, outer{inner{1}, 2}, Celsius{3}, "n", "kept"},
+			value: Embedding{Base{noon, "lost"}, &Audit{"me", []string{}}, nil, outer{inner{1}, 2}, Celsius{3}, "n", "kept"},
+			want:  Embedding{Base{noon, ""}, &Audit{"me", []string{}}, nil, outer{inner{1}, 2}, Celsius{3}, "n", "kept"},
 		},
 		{
 			name:  "secret",

@@ -132,12 +132,11 @@ var (
 
 // milliseconds returns t in milliseconds since 1970, rounded down.
 func milliseconds(t time.Time) (int64, error) {
-	// A year so far off that the milliseconds overflow is told by the year.
-	ms := t.UnixMilli()
-	if year := t.UTC().Year(); year < 0 || year > 9999 || ms < firstMilli || ms > lastMilli {
+	// Not the milliseconds: those of a year that is far off overflow.
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
 		return 0, fmt.Errorf("the year %d of the time is not between 0 and 9999", year)
 	}
-	return ms, nil
+	return t.UnixMilli(), nil
 }
 
 func instant(v reflect.Value) (driver.Value, error) {

@@ -38,6 +38,14 @@ var targets = []struct {
 	{Embedding{}, 32},
 	{Pointers{}, 600},
 	{Times{}, 10},
+	{struct{ A Wide }{}, 10},
+	{struct{ A []Wide }{}, 10},
+}
+
+// Wide is recursive and large.
+type Wide struct {
+	Next *Wide
+	Pad  [100]int
 }
 
 // slack covers what does not depend on the input: the struct itself, an error.
@@ -61,20 +69,24 @@ func bombs() [][]byte {
 	// Headers that claim exactly as many elements as there are bytes left, one
 	// inside the other.
 	const size = 64 << 10
-	for _, header := range []byte{0xdd, 0xdf} {
-		var b []byte
-		for len(b) < size {
-			b = binary.BigEndian.AppendUint32(append(b, header), uint32(size-len(b)-5)/2)
-			if header == 0xdf {
-				b = append(b, 0xa1, 'k')
+	for _, part := range []int{1, 2, 4, 8, 100} {
+		for _, header := range []byte{0xdd, 0xdf} {
+			var b []byte
+			for len(b) < size {
+				b = binary.BigEndian.AppendUint32(append(b, header), uint32(max(0, size-len(b)-5)/part))
+				if header == 0xdf {
+					b = append(b, 0xa1, 'k')
+				}
 			}
+			list = append(list, b)
 		}
-		list = append(list, b)
 	}
-	// As many elements as there are bytes, the last of which is not there.
+	// As many elements as there are bytes, none of which is one.
 	b := binary.BigEndian.AppendUint32([]byte{0xdd}, size)
 	list = append(list, append(b, bytes.Repeat([]byte{0xc1}, size)...))
-	return append(list, bytes.Repeat([]byte{0x91}, size), bytes.Repeat([]byte{0x81, 0xa0}, size))
+	return append(list, bytes.Repeat([]byte{0x91}, size), bytes.Repeat([]byte{0x92}, 99),
+		append(bytes.Repeat([]byte{0x92}, 90), make([]byte, 110)...),
+		bytes.Repeat([]byte{0x81, 0xa0}, size))
 }
 
 // decodeCounting decodes and returns the number of bytes that this allocated.
@@ -112,6 +124,31 @@ func TestBombs(t *testing.T) {
 					t.Errorf("%v: %d bytes, %.12x…, allocated %d, want at most %d", typ, len(b), b, allocated, limit)
 				}
 			}
+		}
+	}
+}
+
+// Elements that are there but of the wrong type cost no more than right ones.
+func TestWrongElements(t *testing.T) {
+	const size = 64 << 10
+	b := binary.BigEndian.AppendUint32([]byte{0x91, 0xdd}, size)
+	b = append(b, bytes.Repeat([]byte{0xc2}, size)...)
+	for _, test := range []struct {
+		value  any
+		factor int
+	}{
+		{struct{ A []Wide }{}, 0},
+		{struct{ A []Point }{}, 8},
+		{struct{ A []time.Time }{}, 8},
+		{struct{ A []string }{}, 16},
+		{struct{ A [][]int }{}, 24},
+	} {
+		_, allocated, err := decodeCounting(planOf(t, test.value), b, reflect.New(reflect.TypeOf(test.value)).Elem())
+		if err == nil {
+			t.Errorf("%T: no error", test.value)
+		}
+		if limit := uint64(test.factor*len(b) + slack); allocated > limit {
+			t.Errorf("%T: %d bytes allocated %d, want at most %d", test.value, len(b), allocated, limit)
 		}
 	}
 }

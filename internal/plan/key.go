@@ -22,15 +22,14 @@ const (
 )
 
 // keysOf returns the form of a key type, 0 if there is none. As in encoding/json
-// the methods of a string type are not used for keys.
+// the methods of a string type are not used for keys. Pointers and interfaces have
+// none: what comes back would not be equal to what was there.
 func keysOf(t reflect.Type) keyForm {
 	switch {
 	case t.Kind() == reflect.String:
 		return stringKeys
 	case t == timeType:
 		return timeKeys
-	case t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer:
-		return 0 // equal keys would not be equal when they come back
 	case methodsOf(t)&textPair == textPair:
 		return textKeys
 	case methodsOf(t) != 0:
@@ -108,7 +107,7 @@ func (k keyForm) set(name []byte, v reflect.Value) error {
 	case timeKeys:
 		var t time.Time
 		t, err = time.Parse(time.RFC3339Nano, string(name))
-		*v.Addr().Interface().(*time.Time) = t.UTC().Truncate(time.Millisecond)
+		*v.Addr().Interface().(*time.Time) = t
 	case textKeys:
 		err = textForm.unmarshal(name, v)
 	}

@@ -33,6 +33,8 @@ var methodNames = []struct {
 	{unmarshalJSON, "UnmarshalJSON", "MarshalJSON"},
 }
 
+// methodsOf returns the methods of *t, which are those of t and more. There are
+// none if t is a pointer or an interface.
 func methodsOf(t reflect.Type) methods {
 	var m methods
 	for i, iface := range []reflect.Type{

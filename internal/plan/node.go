@@ -116,7 +116,7 @@ func (b *builder) shape(n *node, path string) {
 		n.form = timeForm
 		return
 	}
-	if t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface && b.marshaled(n, path) {
+	if b.marshaled(n, path) {
 		return
 	}
 	switch t.Kind() {

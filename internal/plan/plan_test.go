@@ -5,8 +5,10 @@ import (
 	"math/big"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -75,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 			if diff := cmp.Diff(want, got, same, cmpopts.EquateComparable()); diff != "" {
 				t.Errorf("came back different (-want +got):\n%s", diff)
 			}
-			checkDocument(t, doc, true)
+			checkDocument(t, doc)
 
 			again, err := p.Document(reflect.ValueOf(&got).Elem().Elem())
 			if err != nil {
@@ -96,12 +98,12 @@ func TestRoundTrip(t *testing.T) {
 }
 
 // checkDocument fails the test if a document holds what driver.Value must not.
-func checkDocument(t *testing.T, v driver.Value, sorted bool) {
+func checkDocument(t *testing.T, v driver.Value) {
 	t.Helper()
 	switch v := v.(type) {
 	case []driver.Value:
 		for _, x := range v {
-			checkDocument(t, x, sorted)
+			checkDocument(t, x)
 		}
 	case driver.Document:
 		names := map[string]bool{}
@@ -110,19 +112,19 @@ func checkDocument(t *testing.T, v driver.Value, sorted bool) {
 				t.Errorf("the name %q is empty or there twice", f.Name)
 			}
 			names[f.Name] = true
-			checkDocument(t, f.Value, sorted)
+			checkDocument(t, f.Value)
 		}
 	case uint64:
 		if v <= math.MaxInt64 {
 			t.Errorf("uint64 %d, want an int64", v)
 		}
-	default:
-		switch reflect.TypeOf(v) {
-		case nil, reflect.TypeFor[bool](), reflect.TypeFor[int64](), reflect.TypeFor[float64](),
-			reflect.TypeFor[string](), reflect.TypeFor[[]byte](), reflect.TypeOf(noon):
-		default:
-			t.Errorf("the document holds a %T", v)
+	case time.Time:
+		if v != time.UnixMilli(v.UnixMilli()).UTC() {
+			t.Errorf("the time %v, want whole milliseconds in UTC", v)
 		}
+	case nil, bool, int64, float64, string, []byte:
+	default:
+		t.Errorf("the document holds a %T", v)
 	}
 }
 
@@ -218,16 +220,23 @@ func TestSkip(t *testing.T) {
 // Only the fields of the struct itself are skipped, not those of its parts.
 func TestSkipIsShallow(t *testing.T) {
 	type Part struct{ ID string }
+	type Version struct{ Version int }
 	type Whole struct {
 		ID   string
 		Part Part
+		Version
 	}
-	p, err := plan.Of(owner, reflect.TypeFor[Whole](), func(sf reflect.StructField) bool { return sf.Name == "ID" })
+	p, err := plan.Of(owner, reflect.TypeFor[Whole](), func(sf reflect.StructField) bool {
+		return sf.Name == "ID" || sf.Type.Kind() == reflect.Int
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, _, _ := throughAll(t, p, Whole{"w", Part{"p"}})
-	want := driver.Document{{Name: "Part", Value: driver.Document{{Name: "ID", Value: "p"}}}}
+	doc, _, _ := throughAll(t, p, Whole{"w", Part{"p"}, Version{3}})
+	want := driver.Document{
+		{Name: "Part", Value: driver.Document{{Name: "ID", Value: "p"}}},
+		{Name: "Version", Value: int64(3)},
+	}
 	if diff := cmp.Diff(want, doc); diff != "" {
 		t.Errorf("document (-want +got):\n%s", diff)
 	}
@@ -272,6 +281,84 @@ func TestTaggedNameWins(t *testing.T) {
 	_, doc := documentOf(t, Both{A{"a"}, B{"b"}})
 	if diff := cmp.Diff(driver.Document{{Name: "X", Value: "b"}}, doc); diff != "" {
 		t.Errorf("document (-want +got):\n%s", diff)
+	}
+}
+
+// A map's entries are in order, whatever Go's order is, and the methods of a
+// string type do not make its keys.
+func TestMapNames(t *testing.T) {
+	v := struct{ A map[fickle]int }{map[fickle]int{}}
+	var want []string
+	for i := range 50 {
+		v.A[fickle(rune('0'+i))] = i
+		want = append(want, string(rune('0'+i)))
+	}
+	v.A["panic"], want = -1, append(want, "panic")
+	slices.Sort(want)
+	doc, _, got := throughAll(t, planOf(t, v), v)
+	var names []string
+	for _, f := range doc[0].Value.(driver.Document) {
+		names = append(names, f.Name)
+	}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(v, got); diff != "" {
+		t.Errorf("decoded (-want +got):\n%s", diff)
+	}
+}
+
+// An older name counts only for a field that has a name.
+func TestHiddenOldName(t *testing.T) {
+	type Part struct {
+		Name  string `graph:"was=Title"`
+		Title string
+	}
+	type Whole struct {
+		Part
+		Name string
+	}
+	_, doc := documentOf(t, Whole{Part{"hidden", "t"}, "n"})
+	if diff := cmp.Diff(driver.Document{{Name: "Title", Value: "t"}, {Name: "Name", Value: "n"}}, doc); diff != "" {
+		t.Errorf("document (-want +got):\n%s", diff)
+	}
+}
+
+// Fields at a depth where the paths to siblings could share memory.
+func TestDeepEmbedding(t *testing.T) {
+	type D struct{ A, B, C int }
+	type C struct{ D }
+	type B struct{ C }
+	type A struct{ B }
+	v := A{B{C{D{1, 2, 3}}}}
+	doc, _, got := throughAll(t, planOf(t, v), v)
+	want := driver.Document{{Name: "A", Value: int64(1)}, {Name: "B", Value: int64(2)}, {Name: "C", Value: int64(3)}}
+	if diff := cmp.Diff(want, doc); diff != "" {
+		t.Errorf("document (-want +got):\n%s", diff)
+	}
+	if got != v {
+		t.Errorf("decoded %v, want %v", got, v)
+	}
+}
+
+// appending appends to what it reads, as it may not but could.
+type appending string
+
+func (a appending) MarshalText() ([]byte, error) { return []byte(a), nil }
+
+func (a *appending) UnmarshalText(b []byte) error {
+	*a = appending(b)
+	_ = append(b, "overwritten"...)
+	return nil
+}
+
+func TestUnmarshalCannotOverwrite(t *testing.T) {
+	v := struct {
+		A appending
+		B string
+	}{"a", "behind it"}
+	if _, _, got := throughAll(t, planOf(t, v), v); got != v {
+		t.Errorf("decoded %v, want %v", got, v)
 	}
 }
 

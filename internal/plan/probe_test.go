@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/netip"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,6 +43,8 @@ type (
 	upper string
 	// either is one of two things, and writes one field only.
 	either struct{ A, B *string }
+	// choice is the same with fields that are not pointers.
+	choice struct{ A, B string }
 	// money has exported fields, all of which it writes.
 	money struct {
 		Amount   int64
@@ -51,6 +55,8 @@ type (
 		text string
 		f    func() string
 	}
+	// set has methods that do not expect its nil.
+	set map[string]bool
 	// zoned holds a time that is not what it was, but equal.
 	zoned struct{ time.Time }
 )
@@ -101,6 +107,25 @@ func (e *either) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+func (c choice) MarshalText() ([]byte, error) {
+	if c.A != "" {
+		return []byte("a" + c.A), nil
+	}
+	return []byte("b" + c.B), nil
+}
+
+func (c *choice) UnmarshalText(b []byte) error {
+	switch {
+	case len(b) > 0 && b[0] == 'a':
+		c.A = string(b[1:])
+	case len(b) > 0 && b[0] == 'b':
+		c.B = string(b[1:])
+	default:
+		return errors.New("no choice")
+	}
+	return nil
+}
+
 func (m money) MarshalText() ([]byte, error) {
 	return fmt.Appendf(nil, "%d %s", m.Amount, m.Currency), nil
 }
@@ -111,6 +136,21 @@ func (m *money) UnmarshalText(b []byte) error {
 	var err error
 	m.Amount, err = strconv.ParseInt(amount, 10, 64)
 	return err
+}
+
+func (s set) MarshalText() ([]byte, error) {
+	if s == nil {
+		return nil, errors.New("nil")
+	}
+	return []byte(strings.Join(slices.Sorted(maps.Keys(s)), " ")), nil
+}
+
+func (s *set) UnmarshalText(b []byte) error {
+	*s = set{}
+	for key := range strings.FieldsSeq(string(b)) {
+		(*s)[key] = true
+	}
+	return nil
 }
 
 func (l lazy) MarshalText() ([]byte, error) { return []byte(l.text), nil }
@@ -131,7 +171,7 @@ func TestProbeAcceptsMarshalers(t *testing.T) {
 		struct{ A *weekday }{}, struct{ A []weekday }{}, struct{ A map[string]weekday }{}, struct{ A map[weekday]int }{},
 		struct{ A upper }{}, struct{ A either }{}, struct{ A money }{}, struct{ A *lazy }{}, struct{ A lazy }{}, struct{ A zoned }{},
 		struct{ A [2]money }{}, struct{ A [0]weekday }{},
-		struct{ A zoned }{},
+		struct{ A choice }{}, struct{ A set }{}, struct{ A *set }{},
 	} {
 		t.Run(reflect.TypeOf(value).String(), func(t *testing.T) {
 			if err := planOf(t, value).Probe(); err != nil {
@@ -242,6 +282,36 @@ type Marked struct {
 func TestProbeAcceptsBehindPointer(t *testing.T) {
 	if err := planOf(t, struct{ A *dated }{}).Probe(); err != nil {
 		t.Error(err)
+	}
+}
+
+// worn reads nothing any more once a wearing was read.
+type (
+	worn    string
+	wearing string
+)
+
+var wornOut bool
+
+func (w worn) MarshalText() ([]byte, error) { return []byte(w), nil }
+func (w *worn) UnmarshalText(b []byte) error {
+	if *w = worn(b); wornOut {
+		*w = ""
+	}
+	return nil
+}
+func (w wearing) MarshalText() ([]byte, error)  { return []byte(w), nil }
+func (w *wearing) UnmarshalText(b []byte) error { *w, wornOut = wearing(b), true; return nil }
+
+// Values are sent through the plan as a whole, too, not only type by type.
+func TestProbeComparesWhole(t *testing.T) {
+	value := struct {
+		A struct{ B []worn } `json:"a"`
+		C wearing
+	}{}
+	err := planOf(t, value).Probe()
+	if want := no + `field "a.B[0]": a value does not come back as it was`; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %v", err, want)
 	}
 }
 

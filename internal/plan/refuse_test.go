@@ -21,6 +21,7 @@ type (
 	readsJSON  struct{ A int }
 	opaque     struct{ a int }
 	badKeyed   struct{ A int }
+	badNumber  int
 	loop       struct {
 		*loop
 		A int
@@ -40,6 +41,7 @@ func (*readsText) UnmarshalText([]byte) error    { return nil }
 func (*writesJSON) MarshalJSON() ([]byte, error) { return nil, nil }
 func (*readsJSON) UnmarshalJSON([]byte) error    { return nil }
 func (badKeyed) MarshalText() ([]byte, error)    { return nil, nil }
+func (badNumber) MarshalText() ([]byte, error)   { return nil, nil }
 
 const (
 	leave = `, or leave the field out with json:"-"`
@@ -68,6 +70,7 @@ func TestRefusedTypes(t *testing.T) {
 		{"float keys", struct{ A map[float64]int }{}, `field "A": the map type map[float64]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
 		{"bool keys", struct{ A map[bool]int }{}, `field "A": the map type map[bool]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
 		{"half text keys", struct{ A map[badKeyed]int }{}, `field "A": the map type map[plan_test.badKeyed]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
+		{"half text integer keys", struct{ A map[badNumber]int }{}, `field "A": the map type map[plan_test.badNumber]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
 		{"pointer keys", struct{ A map[*Celsius]int }{}, `field "A": the map type map[*plan_test.Celsius]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
 		{"interface keys", struct{ A map[any]int }{}, `field "A": the map type map[interface {}]int has keys that are not strings: use strings or integers, or keys with MarshalText and UnmarshalText`},
 		{"map of funcs", struct{ A map[string]func() }{}, `field "A[]": the type func() cannot be kept: use another type` + leave},
@@ -224,6 +227,7 @@ func TestRefusedValues(t *testing.T) {
 		{"year in UTC", Times{A: time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -7200))}, `field "A": the year 10000 of the time is not between 0 and 9999`},
 		{"year far off", Times{A: time.Unix(1<<60, 0)}, `field "A": the year 36534630048 of the time is not between 0 and 9999`},
 		{"empty key", Maps{A: map[string]int{"": 1}}, `field "A[]": a map key is empty`},
+		{"long key", Maps{F: map[string][]string{strings.Repeat("0123456789", 5): {"\xff"}}}, `field "F[0123456789012345678901234567890123456789…][0]": the string is not valid UTF-8`},
 		{"NUL key", Maps{A: map[string]int{"a\x00": 1}}, `field "A[a\x00]": a map key contains a NUL byte`},
 		{"key not UTF-8", Maps{B: Scores{"\xff": 1}}, `field "B[\xff]": a map key is not valid UTF-8`},
 		{"key's year", Maps{H: map[time.Time]int{time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC): 1}}, `field "H[]": map key: the year 12000 of the time is not between 0 and 9999`},
@@ -232,6 +236,7 @@ func TestRefusedValues(t *testing.T) {
 		{"pointer cycle", Recursive{C: chain}, `field "C": nested deeper than 100 levels`},
 		{"text", struct{ A fickle }{"error"}, `field "A": MarshalText: fickle`},
 		{"text panics", struct{ A *fickle }{ptr(fickle("panic"))}, `field "A": MarshalText panicked: fickle`},
+		{"JSON panics", struct{ A fickleJSON }{}, `field "A": MarshalJSON panicked: fickle`},
 		{"text not UTF-8", struct{ A []fickle }{[]fickle{"\xff"}}, `field "A[0]": MarshalText: the text is not valid UTF-8`},
 		{"JSON", struct{ A json.RawMessage }{json.RawMessage("{")}, `field "A": MarshalJSON: the text is not valid JSON`},
 		{"JSON not UTF-8", struct{ A json.RawMessage }{json.RawMessage("\"\xff\"")}, `field "A": MarshalJSON: the text is not valid JSON`},
@@ -262,6 +267,11 @@ func (f *fickle) UnmarshalText(b []byte) error {
 	_, err := f.MarshalText()
 	return err
 }
+
+type fickleJSON struct{ A int }
+
+func (fickleJSON) MarshalJSON() ([]byte, error) { panic("fickle") }
+func (*fickleJSON) UnmarshalJSON([]byte) error  { return nil }
 
 type fickleKey struct{ A int }
 
@@ -345,7 +355,7 @@ func TestRefusedEncodings(t *testing.T) {
 		{"bad time key", struct{ A map[time.Time]int }{}, "\x91\x81\xa11\x00", `field "A[1]": map key: parsing time "1" as "2006-01-02T15:04:05.999999999Z07:00": cannot parse "1" as "2006"`},
 		{"bad text key", struct{ A map[Celsius]int }{}, "\x91\x81\xa1x\x00", `field "A[x]": map key: UnmarshalText: expected integer`},
 		{"map element", struct{ A map[string]int }{}, "\x91\x81\xa1k\xc2", `field "A[k]": the encoding is corrupt: msgp: attempted to decode type "bool" with method for "int"`},
-		{"long list", struct{ A []int }{}, "\x91\xdd\x7f\xff\xff\xff\x00", `field "A": the encoding is corrupt: a length is greater than what follows`},
+		{"long list", struct{ A []int }{}, "\x91\xdd\x7f\xff\xff\xff\x00", `field "A": the encoding is corrupt: it is shorter than it claims`},
 		{"too deep", struct{ S Stack }{}, "\x91" + strings.Repeat("\x91", 200) + "\x90", `field "S[0][0][0][0][0][0][0][0][0][0][0]…": nested deeper than 100 levels`},
 		{"key that cannot be hashed", struct{ A map[unhashable]int }{}, "\x91\x81\xa1k\x00", `field "A": hashing a map key panicked: runtime error: hash of unhashable type []int`},
 	}

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,7 +8,7 @@ import (
 )
 
 // texts are offered to types that marshal themselves. Those with methods for JSON
-// get the ones that are JSON.
+// are not shown the ones that are not JSON.
 var texts = []string{
 	"1", "a", "-1.5", "true", "null", "2006-01-02T15:04:05Z", "2006-01-02", "15:04:05",
 	"1h30m", "127.0.0.1", "10.0.0.0/8", "::1", "00:11:22:33:44:55", "en-GB",
@@ -80,9 +79,6 @@ func (f form) read(text string, t reflect.Type) (reflect.Value, error) {
 // it.
 func (s *sample) offerTexts(f form, t reflect.Type) {
 	for _, text := range texts {
-		if f == jsonForm && !json.Valid([]byte(text)) {
-			continue
-		}
 		v, err := f.read(text, t)
 		if err != nil || v.IsZero() {
 			continue

@@ -60,13 +60,16 @@ type Article struct {
 	Ends   [2]int           `json:"ends"`
 	Votes  map[string]int   `json:"votes"`
 	Years  map[int]bool     `json:"years"`
-	Place  *Point           `json:"place"`
-	Origin Point            `json:"origin"`
+	Spot   *Point           `json:"place"`
+	Start  Point            `json:"origin"`
 	Box    **int            `json:"box"`
 	Heat   Celsius          `json:"heat"`
 	Pair   Pair             `json:"pair"`
 	*Audit `json:",inline"` // an unknown option, so the fields are promoted
+	Origins
 }
+
+type Origins struct{ *Origin }
 
 // Documents as stores, other programs and older versions of the program have
 // them.
@@ -93,7 +96,9 @@ func TestStoredDocuments(t *testing.T) {
 		{"new name with nil", doc{{"name", "n"}, {"title", nil}}, Article{}},
 		{"nil everywhere", nils(), Article{Audit: &Audit{}}},
 		{"embedded pointer", doc{{"tags", list{}}, {"by", "b"}}, Article{Tags: []string{}, Audit: &Audit{By: "b"}}},
-		{"nested missing", doc{{"place", doc{}}, {"origin", doc{{"y", int32(9)}}}}, Article{Place: &Point{}, Origin: Point{Y: 9}}},
+		{"embedded pointer in a pointer", doc{{"zip", "z"}}, Article{Origins: Origins{&Origin{Place: &Place{"z"}}}}},
+		{"older name in an embedded pointer", doc{{"postcode", "z"}}, Article{Origins: Origins{&Origin{Place: &Place{"z"}}}}},
+		{"nested missing", doc{{"place", doc{}}, {"origin", doc{{"y", int32(9)}}}}, Article{Spot: &Point{}, Start: Point{Y: 9}}},
 		{"nil in lists", doc{{"tags", list{nil, "a"}}, {"votes", doc{{"a", nil}}}, {"ends", list{nil, nil}}}, Article{Tags: []string{"", "a"}, Votes: map[string]int{"a": 0}}},
 		{"map out of order", doc{{"votes", doc{{"b", int64(2)}, {"a", int64(1)}}}}, Article{Votes: map[string]int{"a": 1, "b": 2}}},
 		{"box", doc{{"box", list{nil}}}, Article{Box: new(*int)}},

@@ -45,7 +45,9 @@ const (
 	Whole
 )
 
-// Next is a reader's next action and what it needs.
+// Next is a reader's next action and what it needs. A reader keeps the latest stamp
+// that it has seen: if a claim is not answered, the load that follows must still see
+// what the look-up said it must.
 type Next struct {
 	Action  ReadAction
 	Version uint64
@@ -58,7 +60,7 @@ type Next struct {
 func Looked(e driver.Entry, found Found, impatient bool) Next {
 	switch e.State {
 	case driver.Empty:
-		return Next{Action: Claim, Replace: e.Corrupt}
+		return Next{Action: Claim, Stamp: e.Stamp, Replace: e.Corrupt}
 	case driver.Versioned:
 		return versioned(e, found, impatient)
 	}
