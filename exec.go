@@ -66,37 +66,29 @@ func distinct(ids []string) []string {
 }
 
 // hop returns the edges of one hop. With a limit, no list is read further than the
-// limit can reach; if edges that lead to the same object have used it up, the lists
-// are read further.
+// limit can reach, nor need it be: a list leads to an object once, so one that is
+// longer fills the limit by itself, whatever Distinct leaves out.
 func (x *exec) hop(h *hop, starts []string) ([]row, error) {
-	want := 0 // of the hop
+	limit := h.limitPer // of one list
 	if h.limit > 0 {
-		want = addOffset(h.limit, h.offset)
-	}
-	for per := want; ; per = addOffset(per, per) {
-		limit := per // of one list
-		if h.limitPer > 0 && (limit == 0 || h.limitPer < limit) {
-			limit = h.limitPer
-		}
-		lists, err := x.lists(h, starts, limit)
-		if err != nil {
-			return nil, err
-		}
-		more := false // some list may have an edge that was not read
-		var rows []row
-		for i, l := range lists {
-			more = more || limit > 0 && limit != h.limitPer && len(l) == limit
-			for _, e := range l {
-				rows = append(rows, row{e, starts[i]})
-			}
-		}
-		if h.distinct {
-			rows = distinctRows(rows)
-		}
-		if !more || len(rows) >= want {
-			return window(rows, h.offset, h.limit), nil
+		if reach := addOffset(h.limit, h.offset); limit == 0 || reach < limit {
+			limit = reach
 		}
 	}
+	lists, err := x.lists(h, starts, limit)
+	if err != nil {
+		return nil, err
+	}
+	var rows []row
+	for i, l := range lists {
+		for _, e := range l {
+			rows = append(rows, row{e, starts[i]})
+		}
+	}
+	if h.distinct {
+		rows = distinctRows(rows)
+	}
+	return window(rows, h.offset, h.limit), nil
 }
 
 // distinctRows keeps the first row of each far end.
