@@ -317,14 +317,14 @@ func (a *adding) present(ctx context.Context) (*driver.Edge, error) {
 func (a *adding) verify(ctx context.Context, replaced *driver.Edge) error {
 	results, err := a.session.shared.readSteps(ctx, a.session.store, a.kind.endSteps(a.edge), a.session.stamp)
 	if err != nil {
-		return fmt.Errorf("%w: the edge is stored, its ends are not checked: %w", ErrUnknownOutcome, err)
+		return a.session.uncertain("the edge is stored, its ends are not checked", err)
 	}
 	missing := a.kind.checkEnds(a.edge, results)
 	if missing == nil || !errors.Is(missing, ErrNotFound) {
 		return missing
 	}
 	if err := a.takeBack(ctx, replaced); err != nil {
-		return fmt.Errorf("%w; and the edge was not taken back: %w", missing, err)
+		return a.session.uncertain("the edge is stored, but not its end, and was not taken back", err)
 	}
 	return missing
 }

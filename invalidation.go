@@ -54,8 +54,21 @@ type readWriter interface {
 type session struct {
 	shared  *shared
 	store   readWriter
+	tx      bool         // the store is a transaction: what fails in it is never committed
 	stamp   driver.Stamp // the latest of the session's writes
 	unknown bool         // a write was sent and its outcome is not known
+}
+
+// uncertain says that a write may have been applied. In a transaction it was not:
+// one in which this has happened does not commit.
+func (s *session) uncertain(what string, err error) error {
+	switch {
+	case !s.tx:
+		return fmt.Errorf("%w: %s: %w", ErrUnknownOutcome, what, err)
+	case errors.Is(err, ErrUnknownOutcome):
+		return fmt.Errorf("%w: the transaction cannot commit: %s: %v", ErrUnavailable, what, err)
+	}
+	return fmt.Errorf("%w: the transaction cannot commit: %s: %w", ErrUnavailable, what, err)
 }
 
 // write applies one write. Outcomes other than Done, Exists, Missing and Conflict
@@ -94,7 +107,7 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 	switch {
 	case unknown:
 		s.unknown = true
-		return results, fmt.Errorf("%w: %w", ErrUnknownOutcome, orUnexplained(err))
+		return results, s.uncertain("the store did not answer a write", orUnexplained(err))
 	case refused || err != nil:
 		return results, fmt.Errorf("graphcache: write the store: %w", orUnexplained(err))
 	}

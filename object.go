@@ -250,18 +250,23 @@ func (k *objectKind) create(ctx context.Context, c conn, v reflect.Value) (err e
 	if err != nil {
 		return err
 	}
-	record := driver.Object{ID: id, Version: newRecordVersion(), Doc: doc}
-	err = c.attempts(ctx, func() (bool, error) {
-		res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: &record})
+	return c.attempts(ctx, func() (bool, error) {
+		res, err := k.insert(ctx, c, v, id, doc)
 		if err != nil || res.Outcome == driver.Done {
 			return true, err
 		}
 		return c.exists(ctx, k, id, res)
 	})
-	if err == nil {
+}
+
+// insert writes the struct where there is no record.
+func (k *objectKind) insert(ctx context.Context, c conn, v reflect.Value, id string, doc driver.Document) (driver.WriteResult, error) {
+	record := driver.Object{ID: id, Version: newRecordVersion(), Doc: doc}
+	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: &record})
+	if err == nil && res.Outcome == driver.Done {
 		k.assign(c, v, id, record.Version)
 	}
-	return err
+	return res, err
 }
 
 // exists handles an insert that found a record: an object that is being deleted is
@@ -415,22 +420,12 @@ func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err erro
 		case present != nil:
 			return k.replace(ctx, c, v, present, doc)
 		}
-		return k.insert(ctx, c, v, id, doc)
+		if given := k.versionOf(v); given != 0 {
+			return true, fmt.Errorf("%w: the record does not exist, so it does not have version %d", ErrConflict, given)
+		}
+		res, err := k.insert(ctx, c, v, id, doc)
+		return res.Outcome == driver.Done, err
 	})
-}
-
-// insert writes the struct where there is no record.
-func (k *objectKind) insert(ctx context.Context, c conn, v reflect.Value, id string, doc driver.Document) (done bool, err error) {
-	if given := k.versionOf(v); given != 0 {
-		return true, fmt.Errorf("%w: the record does not exist, so it does not have version %d", ErrConflict, given)
-	}
-	record := driver.Object{ID: id, Version: newRecordVersion(), Doc: doc}
-	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: &record})
-	if err != nil || res.Outcome != driver.Done {
-		return false, err
-	}
-	k.assign(c, v, id, record.Version)
-	return true, nil
 }
 
 // Delete removes the object and all its edges of the kinds in the schema. It returns [ErrNotFound] if there is

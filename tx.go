@@ -182,7 +182,7 @@ func (t *Tx) mutate(ctx context.Context, anchors []anchor, fn func(context.Conte
 	t.anchors = append(t.anchors, anchors...)
 	ctx, cancel := context.WithTimeout(ctx, t.g.shared.opts.WriteTimeout)
 	defer cancel()
-	return t.failLocked(fn(ctx, &session{shared: t.g.shared, store: t.tx}))
+	return t.failLocked(fn(ctx, &session{shared: t.g.shared, store: t.tx, tx: true}))
 }
 
 // failLocked remembers an error of the store. One that only says what is there, or
