@@ -58,7 +58,7 @@
 // A struct's exported fields are kept under their JSON names, and read back as they
 // were. A field may have any type that encoding/json encodes, except interfaces:
 // numbers, strings, booleans, []byte, [time.Time], structs, pointers, slices, arrays,
-// maps with keys that are strings or integers, and types that marshal themselves to
+// maps with keys that are integers or strings that are not empty, and types that marshal themselves to
 // text or JSON and back. A field tagged `json:"-"` is kept neither in the store nor in
 // the cache: that is where secrets belong. omitempty has no meaning: zero is a value,
 // and a nil slice, map or pointer is not an empty one. Times are kept as whole

@@ -51,11 +51,13 @@ func wrap(err *error, op, kind, id string) {
 	}
 }
 
-// Error puts the operation behind the package's name, whatever the cause says
-// first.
+// Error names the package once, then the operation, then the cause.
 func (e *opError) Error() string {
-	cause := strings.TrimPrefix(e.err.Error(), "graphcache: ")
-	where := e.op + " " + e.kind
+	cause := strings.ReplaceAll(e.err.Error(), "graphcache: ", "")
+	where := e.op
+	if e.kind != "" {
+		where += " " + e.kind
+	}
 	if e.id != "" {
 		where += fmt.Sprintf(" %.80q", e.id)
 	}

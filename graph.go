@@ -160,7 +160,8 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 	}
 	n, err := s.open(ctx, root.store.Namespace(name), keyspace{database: g.space.database, namespace: name})
 	if err != nil {
-		return nil, fmt.Errorf("namespace %q: %w", name, err)
+		wrap(&err, "namespace", "", name)
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

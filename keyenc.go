@@ -72,8 +72,8 @@ func (s keyspace) key(a anchor) string {
 
 // anchorKeyAfter returns the key of an anchor whose prefix is known: the hot path.
 func anchorKeyAfter(prefix, id string) string {
-	b := make([]byte, 0, len(prefix)+5+len(id))
-	return string(msgp.AppendString(append(b, prefix...), id))
+	var buf [128]byte // on the stack; few keys are longer
+	return string(msgp.AppendString(append(buf[:0], prefix...), id))
 }
 
 // parseAnchor reads an anchor's key.

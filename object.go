@@ -235,7 +235,9 @@ func (k *objectKind) setRecord(v reflect.Value, id string, version int64) {
 // [ErrExists] if there is an object with that ID.
 func (k *ObjectKind[T]) Create(ctx context.Context, c Conn, o *T) error {
 	if o == nil {
-		return fmt.Errorf("%w: create %s: the object is nil", ErrInvalid, k.core.name)
+		err := fmt.Errorf("%w: the object is nil", ErrInvalid)
+		wrap(&err, "create", k.core.name, "")
+		return err
 	}
 	return k.core.create(ctx, c.conn(), reflect.ValueOf(o).Elem())
 }
@@ -395,7 +397,9 @@ func (k *objectKind) replace(ctx context.Context, c conn, v reflect.Value, prese
 // record that this program does not know are kept.
 func (k *ObjectKind[T]) Put(ctx context.Context, c Conn, o *T) error {
 	if o == nil {
-		return fmt.Errorf("%w: put %s: the object is nil", ErrInvalid, k.core.name)
+		err := fmt.Errorf("%w: the object is nil", ErrInvalid)
+		wrap(&err, "put", k.core.name, "")
+		return err
 	}
 	return k.core.put(ctx, c.conn(), reflect.ValueOf(o).Elem())
 }
@@ -453,15 +457,21 @@ func (g *Graph) CreateAll(ctx context.Context, objects ...any) error {
 	for i, o := range objects {
 		v := reflect.ValueOf(o)
 		if v.Kind() != reflect.Pointer || v.IsNil() {
-			return fmt.Errorf("%w: create object %d: a %T is not a pointer to an object", ErrInvalid, i, o)
+			return createAllError(i, fmt.Errorf("%w: a %T is not a pointer to an object", ErrInvalid, o))
 		}
 		k, err := g.shared.schema.kindOf(v.Type().Elem())
 		if err != nil {
-			return fmt.Errorf("create object %d: %w", i, err)
+			return createAllError(i, err)
 		}
 		if err := k.create(ctx, g.conn(), v.Elem()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// createAllError says which argument cannot be created.
+func createAllError(i int, err error) error {
+	wrap(&err, fmt.Sprintf("create object %d", i), "", "")
+	return err
 }

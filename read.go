@@ -38,20 +38,29 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	} else {
 		g.lookup(ctx, reqs)
 	}
-	for {
+	for pending(reqs) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		// From a claim on the load is on its way whatever becomes of the caller:
 		// other processes wait for it.
 		g.claim(context.WithoutCancel(ctx), reqs)
-		if !g.takeOff(ctx, reqs) {
-			return firstError(reqs)
-		}
+		g.takeOff(ctx, reqs)
 		if err := g.land(ctx, reqs); err != nil {
 			return err
 		}
 	}
+	return firstError(reqs)
+}
+
+// pending reports whether a request has neither an answer nor an error.
+func pending(reqs []request) bool {
+	for i := range reqs {
+		if a := reqs[i].next.Action; a != 0 && a != protocol.Hit {
+			return true
+		}
+	}
+	return false
 }
 
 func firstError(reqs []request) error {
@@ -201,9 +210,8 @@ func (g *Graph) ttl() time.Duration {
 	return t - t/10 + rand.N(t/5+1)
 }
 
-// takeOff finds or starts a flight for every request that has no answer yet, and
-// reports whether there are any.
-func (g *Graph) takeOff(ctx context.Context, reqs []request) bool {
+// takeOff finds or starts a flight for every request that has no answer yet.
+func (g *Graph) takeOff(ctx context.Context, reqs []request) {
 	var now, later, waits []boarded
 	for i := range reqs {
 		r := &reqs[i]
@@ -232,12 +240,6 @@ func (g *Graph) takeOff(ctx context.Context, reqs []request) bool {
 	g.run(now, func(b []boarded) { g.load(ctx, b) })
 	g.run(later, func(b []boarded) { g.load(ctx, b) })
 	g.run(waits, func(b []boarded) { g.poll(ctx, b) })
-	for i := range reqs {
-		if reqs[i].flight != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // boarded is a flight and the request it was started for, copied because the

@@ -32,11 +32,7 @@ const repairChunk = 1024
 // a run takes at least that long if there are suspects. The report counts what was
 // done also when an error ends it half-way.
 func (g *Graph) Repair(ctx context.Context) (report RepairReport, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("repair: %w", err)
-		}
-	}()
+	defer wrap(&err, "repair", "", "")
 	for _, k := range g.shared.schema.objects {
 		results, err := g.conn().read(ctx, markedStep(k, ""))
 		if err != nil {

@@ -30,7 +30,8 @@ func (t *Tx) conn() conn { return conn{g: t.g, tx: t} }
 
 var errTxDone = fmt.Errorf("%w: the transaction has ended", ErrInvalid)
 
-// Tx runs fn in a transaction and commits it if fn returns nil. If a record that fn
+// Tx runs fn in a transaction and commits it if fn returns nil; else it returns what
+// fn returned, and nothing has been written. If a record that fn
 // read or wrote has been changed by somebody else, fn runs again from the start in
 // a new transaction, at most Options.MaxAttempts times; then Tx returns
 // [ErrConflict]. So fn must have no other effects, or effects that may be repeated.
@@ -41,12 +42,31 @@ var errTxDone = fmt.Errorf("%w: the transaction has ended", ErrInvalid)
 //
 // A store that has no transactions says so before fn runs: the error wraps
 // [errors.ErrUnsupported].
-func (g *Graph) Tx(ctx context.Context, fn func(*Tx) error) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("transaction: %w", err)
+func (g *Graph) Tx(ctx context.Context, fn func(*Tx) error) error {
+	var aborted error // what fn returned
+	err := g.runTxs(ctx, func(t *Tx) error {
+		if aborted = fn(t); aborted != nil {
+			return errAborted
 		}
-	}()
+		return nil
+	})
+	if errors.Is(err, errAborted) {
+		return aborted
+	}
+	wrap(&err, "transaction", "", "")
+	return err
+}
+
+var (
+	// errAborted says that the function wants no commit.
+	errAborted = errors.New("graphcache: transaction aborted")
+	// errTxConflict says that the transaction lost against another and can run
+	// again.
+	errTxConflict = errors.New("graphcache: transaction conflict")
+)
+
+// runTxs runs fn in transactions until one commits.
+func (g *Graph) runTxs(ctx context.Context, fn func(*Tx) error) error {
 	store, ok := g.store.(driver.Transactor)
 	if !ok || !g.store.Capabilities().Transactions {
 		return fmt.Errorf("the store (%s) has no transactions: %w", g.store.Capabilities().Name, errors.ErrUnsupported)
@@ -62,9 +82,6 @@ func (g *Graph) Tx(ctx context.Context, fn func(*Tx) error) (err error) {
 		return true, err
 	})
 }
-
-// errTxConflict says that the transaction lost against another and can run again.
-var errTxConflict = errors.New("graphcache: transaction conflict")
 
 // runTx runs fn once.
 func (g *Graph) runTx(ctx context.Context, store driver.Transactor, fn func(*Tx) error) error {

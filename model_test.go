@@ -1,0 +1,57 @@
+package graphcache_test
+
+import (
+	"flag"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// modelScale makes the model tests longer: go test -run TestModel -model.scale 100.
+var modelScale = flag.Int("model.scale", 1, "how many times as long the model tests run")
+
+// TestModel compares random programs with the naive world: what anybody reads
+// after a write must be what the documentation says, whatever the cache holds.
+func TestModel(t *testing.T) {
+	checked := 0
+	for range *modelScale {
+		rapid.Check(t, func(t *rapid.T) {
+			n, err := modelAnyProgram(modelKindNames(), 30).Draw(t, "program").run(t.Context(), nil)
+			checked += n
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	modelEnough(t, checked, 50_000)
+}
+
+// TestModelPaths is about what queries mean: many of them on one graph that is
+// dense and does not change.
+func TestModelPaths(t *testing.T) {
+	checked := 0
+	for range *modelScale {
+		rapid.Check(t, func(t *rapid.T) {
+			p := modelDenseProgram.Draw(t, "program")
+			n, err := p.run(t.Context(), nil)
+			checked += n
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	modelEnough(t, checked, 10_000)
+}
+
+// modelEnough logs how many answers were compared and fails if a change of the
+// tests has quietly made them compare less.
+func modelEnough(t *testing.T, checked, floor int) {
+	t.Helper()
+	t.Logf("checked queries: %d", checked)
+	if testing.Short() {
+		floor /= 5 // as rapid does with its checks
+	}
+	if floor *= *modelScale; checked < floor {
+		t.Errorf("only %d queries were checked, fewer than %d", checked, floor)
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package graphcache_test
+
+// allocRace: the race detector allocates too.
+const allocRace = false
