@@ -2,6 +2,8 @@ package graphcache
 
 import (
 	"context"
+	"math/rand/v2"
+	"time"
 
 	"github.com/graphcache/graphcache/driver"
 )
@@ -78,4 +80,25 @@ func (c conn) attempts(ctx context.Context, try func() (done bool, err error)) e
 		}
 	}
 	return ErrConflict
+}
+
+// backoff waits before an attempt after the first, a random time that grows to
+// 32 ms.
+func backoff(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return ctx.Err()
+	}
+	return sleep(ctx, rand.N(time.Millisecond<<min(attempt-1, 5)))
+}
+
+// sleep waits for d, or returns ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

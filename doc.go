@@ -58,16 +58,19 @@
 // A struct's exported fields are kept under their JSON names, and read back as they
 // were. A field may have any type that encoding/json encodes, except interfaces:
 // numbers, strings, booleans, []byte, [time.Time], structs, pointers, slices, arrays,
-// maps with keys that are integers or strings that are not empty, and types that marshal themselves to
-// text or JSON and back. A field tagged `json:"-"` is kept neither in the store nor in
-// the cache: that is where secrets belong. omitempty has no meaning: zero is a value,
-// and a nil slice, map or pointer is not an empty one. Times are kept as whole
-// milliseconds in UTC, on every backend. A type that would not come back as it was
-// is refused by [Open], which tries.
+// maps with keys that are integers, strings that are not empty, or types that marshal
+// themselves to text and back, and types that marshal themselves to text or JSON and
+// back. Strings are UTF-8. A name must not begin with '_' or '$' or contain a dot. A
+// field tagged `json:"-"` is kept neither in the store nor in the cache: that is where
+// secrets belong. omitempty has no meaning: zero is a value, and a nil slice, map or
+// pointer is not an empty one. Times are cut to whole milliseconds in UTC, of the years
+// 0 to 9999, on every backend. A type that would not come back as it was is refused by
+// [Open], which tries.
 //
 // A field that has been renamed is tagged `graph:"was=old"` and reads old records. A
 // record's fields that a program does not know, because another version of it wrote
-// them, are kept by Update and Put.
+// them, are kept by Update and Put, though not those inside arrays and maps. Adding an
+// edge that exists replaces all of its data.
 //
 // # Queries
 //
@@ -77,8 +80,11 @@
 // All, Iter, First, Only, IDs, Edges, Count or Exists. It is a value: refining it
 // returns a new one, and it may be kept in a variable and used by many goroutines.
 //
-// However many objects a hop starts from, it is one call of the cache and, for what
-// is not there, one call of the store.
+// However many objects a hop starts from, their lists are looked up in one call of the
+// cache. What is not there is read in one call of the store, with one call of the cache
+// before it and one after it. If some of the lists are needed beyond what is cached of
+// them, that happens once more. The objects at the end are read in the same way, 1,024
+// at a time. Objects between two hops are not read.
 //
 // # Caching and invalidation
 //
@@ -89,11 +95,11 @@
 // anchor, an object or one object's list of one kind in one direction, and depends on
 // nothing that writes to its anchor do not touch.
 //
-// A write marks the anchors that it touches in the cache before it writes the store,
-// and takes the marks off afterwards. While an anchor is marked, reads of it go to the
-// store and leave the cache alone. A value that was read before the mark cannot enter
-// the cache after it. Adding an edge touches two lists and nothing else: all other
-// values stay cached.
+// A write marks the anchors that it touches in the cache, each with a hold, before it
+// writes the store, and takes the marks off afterwards. While an anchor is marked, reads
+// of it go to the store and leave the cache alone. A value that was read before the mark
+// cannot enter the cache after it. Adding an edge touches two lists, in a to-one kind
+// three if it takes another's place, and nothing else: all other values stay cached.
 //
 // Misses are collapsed: in a process, readers that miss the same value at the same
 // time read the store once; between processes, one of them loads and the others wait
@@ -105,35 +111,50 @@
 // acknowledged before it began, by whichever process, and never a value that was not
 // the committed one at some moment of the read: reads are linearizable with respect to
 // the writes made through graphcache. A query over several anchors may combine states
-// from before and after a write that happens meanwhile; a [Tx] does not.
+// from before and after a write that happens meanwhile; a [Tx] that commits does not.
 //
-// The exceptions, each bounded by the life of a cached value, Options.TTL:
+// All graphs on one store must use one cache, or none of them any. The exceptions, each
+// bounded by the life of a cached value, Options.TTL:
 //
 //   - The cache loses the mark of a writer that is still at work, by eviction or a
 //     failover. Until that write is acknowledged, readers may see the value before
 //     it; if the writer dies as well, or its marks cannot be taken off, they may until
 //     the value expires. Stats counts lost marks.
-//   - A write whose outcome is unknown ([ErrUnknownOutcome]) is applied by the store
-//     later than Options.HoldTTL after it began.
-//   - Records are changed by something else than graphcache.
+//   - The cache goes back to an earlier state, by a failover to a replica that lags or a
+//     restart from a dump, and values from before a write come back with it.
+//   - A write whose outcome is unknown ([ErrUnknownOutcome]), or whose process has died,
+//     is applied by the store later than Options.HoldTTL after it began. Until then its
+//     marks stand.
+//   - The store answers reads with an old state unless it is told what it must have
+//     seen, as a database may for some seconds after a failover, and the reader could
+//     not know: the cache did not answer it or has lost the moment of the last write,
+//     the read was [Fresh], or there is no cache. The store of backends/memory never
+//     does this.
+//   - Records are changed by something else than graphcache, or by a graph that does
+//     not use this cache.
 //
 // A write whose marks the cache does not accept is refused with [ErrUnavailable] and
-// has no effect. A read never fails because of the cache: it goes to the store.
+// has no effect: without the cache nothing can be written. A read never fails because
+// of the cache: it goes to the store.
 //
 // # Contexts
 //
 // Reads end when their context does; a load that others wait for goes on without the
 // one that started it. A write honours its context until it has marked its first
 // anchor. From there it runs to its end under the deadlines in [Options], because one
-// that was dropped half-way would have an outcome that nobody knows. What is cached
-// must not depend on who asks, so loads are not given the caller's deadline, and
-// stores must not let a value in the context change what they return.
+// that was dropped half-way would have an outcome that nobody knows. A deletion is
+// several writes, and honours its context between them: it may end with the object
+// absent and some of its edges there.
+//
+// What is cached must not depend on who asks, so loads are not given the caller's
+// deadline, and stores must not let a value in the context change what they return.
 //
 // # Errors
 //
-// Errors wrap one of the package's sentinels, such as [ErrNotFound], or what the
-// backend returned; errors.Is finds both. Their text names the operation, the kind and
-// the ID. A mistake in a schema is reported by [Open], with kind and field.
+// Errors wrap one of the package's sentinels, such as [ErrNotFound], what the backend
+// or a function of the caller returned, or the error of the context; errors.Is finds
+// them. Their text names the operation, the kind and the ID. A mistake in a schema is
+// reported by [Open], with kind and field.
 //
 // # Caveats
 //
@@ -142,8 +163,8 @@
 //
 // Deleting an object with very many edges takes time: they are removed in chunks, and
 // the object reads as absent meanwhile. An Add that dies half-way can leave an edge
-// whose end does not exist; queries for objects do not show it, and [Graph.Repair]
-// removes it.
+// whose end does not exist; queries for objects do not show it, though they do follow
+// it to the next hop, and [Graph.Repair] removes it.
 //
 // A list that is longer than its cached prefix is read from the store when a query
 // asks for all of it. Give queries a limit.

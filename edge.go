@@ -66,7 +66,8 @@ func (k *edgeKind) declare() error {
 }
 
 // ToOne returns the kind as one that leads from an object to at most one other:
-// adding a second edge takes the place of the first.
+// adding a second edge takes the place of the first. Like Symmetric and Family it
+// leaves the kind that it is called on as it is.
 func (k *EdgeKind[A, B, D]) ToOne() *EdgeKind[A, B, D] {
 	c := *k.core
 	c.toOne = true
@@ -75,7 +76,8 @@ func (k *EdgeKind[A, B, D]) ToOne() *EdgeKind[A, B, D] {
 
 // Symmetric returns the kind as one whose edges have no direction: an edge between
 // a and b is in the lists of both, Out and In are the same, and From is the object
-// whose list it is read from. Both ends are objects of one kind.
+// whose list it is read from. Both ends are objects of one kind, and the kind cannot
+// be to-one as well.
 func (k *EdgeKind[A, B, D]) Symmetric() *EdgeKind[A, B, D] {
 	c := *k.core
 	c.symmetric = true
@@ -98,7 +100,8 @@ func (k *EdgeKind[A, B, D]) declareIn(s *Schema) { s.edges = append(s.edges, k.c
 
 // Add adds an edge with the time of the store's clock. If the edge exists, its data
 // and time are replaced; in a to-one kind, so is an edge to another object. Both
-// ends must exist, or Add returns [ErrNotFound] and leaves nothing behind.
+// ends must exist, or Add returns [ErrNotFound] and leaves nothing behind; readers may
+// have seen the edge for a moment.
 //
 // If Add returns [ErrUnknownOutcome] the edge may have been stored without its ends
 // having been checked; the same is true if the process dies. See [Graph.Repair].
@@ -434,6 +437,19 @@ func (s *session) writeEdge(ctx context.Context, w driver.Write, other *edgeKind
 	return a.verify(ctx, nil)
 }
 
+// decodeEdge makes an edge of the caller's types.
+func decodeEdge[A, B, D any](k *edgeKind, from, to string, e *edge) (Edge[A, B, D], error) {
+	d := Edge[A, B, D]{From: ID[A](from), To: ID[B](to), Time: time.UnixMilli(e.ms).UTC()}
+	rest, err := k.plan.Decode(e.data, reflect.ValueOf(&d.Data).Elem())
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes are left over", len(rest))
+	}
+	if err != nil {
+		return d, fmt.Errorf("the edge from %q to %q: decode: %w", from, to, err)
+	}
+	return d, nil
+}
+
 // Get returns the edge between two objects, or [ErrNotFound]. fresh may be [Fresh]
 // to read the store; the default is [Cached].
 func (k *EdgeKind[A, B, D]) Get(ctx context.Context, c Conn, from ID[A], to ID[B], fresh ...Freshness) (_ *Edge[A, B, D], err error) {
@@ -450,7 +466,7 @@ func (k *EdgeKind[A, B, D]) Get(ctx context.Context, c Conn, from ID[A], to ID[B
 }
 
 // GetMany returns those of an object's edges that lead to the targets, by target. A
-// target may be given more than once.
+// target may be given more than once. fresh is that of [EdgeKind.Get].
 func (k *EdgeKind[A, B, D]) GetMany(ctx context.Context, c Conn, from ID[A], targets []ID[B], fresh ...Freshness) (_ map[ID[B]]*Edge[A, B, D], err error) {
 	defer wrapEdge(&err, "get", k.core.name, string(from), "")
 	return k.getMany(ctx, c.conn(), from, targets, freshness(fresh))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -142,11 +141,11 @@ func (g *Graph) bind(name string, o *objectKind, e *edgeKind, fingerprint uint64
 const MaxNamespaceLen = 128
 
 // Namespace returns a graph of the same schema whose records, cache keys and loads
-// are apart from those of every other namespace: one tenant of several. The name
-// is any UTF-8 string of up to [MaxNamespaceLen] bytes; the empty name is the graph
-// that Open returned. The first call for a name prepares the store; later ones
-// return the same graph and cost a map look-up. Names must come from a bounded set.
-// A namespace ends when the graph is closed.
+// are apart from those of every other namespace: one tenant of several. The name is
+// any UTF-8 string without NUL of up to [MaxNamespaceLen] bytes; the empty name is the
+// graph that Open returned, and names are not nested. The first call for a name
+// prepares the store; later ones return the same graph and cost a map look-up. Names
+// must come from a bounded set: their graphs are kept until the graph is closed.
 func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 	if len(name) > MaxNamespaceLen || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
 		return nil, fmt.Errorf("%w: namespace %.80q: up to %d bytes of UTF-8 without NUL", ErrInvalid, name, MaxNamespaceLen)
@@ -173,9 +172,9 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 }
 
 // Close waits for the writes and the background work under way, until ctx ends,
-// and stops the graph and its namespaces: every later call returns
-// [ErrUnavailable]. It does not close the store and the cache. A second call does
-// the same as the first.
+// and stops the graph and all its namespaces, also if it is called on one of them:
+// every later read and write returns [ErrUnavailable]. It does not close the store and
+// the cache. A second call does the same as the first.
 func (g *Graph) Close(ctx context.Context) error {
 	s := g.shared
 	s.mu.Lock()
@@ -280,23 +279,6 @@ func (g *Graph) boundEdge(k *edgeKind) (*boundKind, error) {
 		return b, nil
 	}
 	return nil, fmt.Errorf("%w: edge kind %q is not in the graph's schema", ErrSchema, k.name)
-}
-
-// kindOf returns the only object kind of the schema whose Go type is t.
-func (s *Schema) kindOf(t reflect.Type) (*objectKind, error) {
-	var found *objectKind
-	for _, k := range s.objects {
-		if k.typ == t {
-			if found != nil {
-				return nil, fmt.Errorf("%w: the object kinds %q and %q are both of type %v", ErrSchema, found.name, k.name, t)
-			}
-			found = k
-		}
-	}
-	if found == nil {
-		return nil, fmt.Errorf("%w: no object kind is of type %v", ErrSchema, t)
-	}
-	return found, nil
 }
 
 // panicError is a panic of a backend, carried to the reader that caused the call.

@@ -103,7 +103,7 @@ func hazardFollowsOnly(t *testing.T, trace hazardTrace, want fixtureUserID, proc
 	for range 2 {
 		for i, e := range processes {
 			got, err := fixtureFollows.Out(fixtureUserID("ann")).IDs(t.Context(), e)
-			if diff := cmp.Diff([]fixtureUserID{want}, got); err != nil || diff != "" {
+			if diff := cmp.Diff(graphcache.IDs[fixtureUser]{want}, got); err != nil || diff != "" {
 				t.Fatalf("%v: after both writes were acknowledged a read in process %d returned (-want +got):\n%s%v", trace, i, diff, err)
 			}
 			e.settle(t)

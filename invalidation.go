@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -61,14 +60,11 @@ type session struct {
 
 // uncertain says that a write may have been applied. In a transaction it was not:
 // one in which this has happened does not commit.
-func (s *session) uncertain(what string, err error) error {
-	switch {
-	case !s.tx:
-		return fmt.Errorf("%w: %s: %w", ErrUnknownOutcome, what, err)
-	case errors.Is(err, ErrUnknownOutcome):
-		return fmt.Errorf("%w: the transaction cannot commit: %s: %v", ErrUnavailable, what, err)
+func (s *session) uncertain(what string, cause error) error {
+	if s.tx {
+		return because(ErrUnavailable, "the transaction cannot commit: "+what, cause)
 	}
-	return fmt.Errorf("%w: the transaction cannot commit: %s: %w", ErrUnavailable, what, err)
+	return because(ErrUnknownOutcome, what, cause)
 }
 
 // write applies one write. Outcomes other than Done, Exists, Missing and Conflict
@@ -107,18 +103,13 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 	switch {
 	case unknown:
 		s.unknown = true
-		return results, s.uncertain("the store did not answer a write", orUnexplained(err))
-	case refused || err != nil:
-		return results, fmt.Errorf("graphcache: write the store: %w", orUnexplained(err))
+		return results, s.uncertain("the store did not answer a write", err)
+	case refused && err == nil:
+		return results, errors.New("graphcache: write the store: refused, and no reason was given")
+	case err != nil:
+		return results, fmt.Errorf("graphcache: write the store: %w", err)
 	}
 	return results, nil
-}
-
-func orUnexplained(err error) error {
-	if err == nil {
-		return errors.New("the store gave no reason")
-	}
-	return err
 }
 
 // mutate runs fn, which writes the store, while the anchors are held in the cache.
@@ -210,7 +201,7 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 	}
 	switch age := time.Since(start); {
 	case !placed:
-		m.err = fmt.Errorf("%w: the cache did not accept the holds of a write: %w", ErrUnavailable, orUnexplained(err))
+		m.err = because(ErrUnavailable, "the cache did not accept the holds of a write", err)
 	case age > 2*opts.HoldTimeout+time.Second:
 		m.err = fmt.Errorf("%w: placing the holds of a write took %v", ErrUnavailable, age)
 	default:
@@ -274,13 +265,4 @@ func (m *mutation) count(w protocol.Writer) {
 // counters returns the counters of the kind of the i-th anchor.
 func (m *mutation) counters(i int) *kindCounters {
 	return m.g.shared.counters[m.anchors[i].kind]
-}
-
-// backoff waits before an attempt after the first, a random time that grows to
-// 32 ms.
-func backoff(ctx context.Context, attempt int) error {
-	if attempt == 0 {
-		return ctx.Err()
-	}
-	return sleep(ctx, mathrand.N(time.Millisecond<<min(attempt-1, 5)))
 }

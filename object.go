@@ -13,11 +13,11 @@ import (
 	"github.com/graphcache/graphcache/internal/plan"
 )
 
-// Version is the version of an object's record. A struct with a field of this type
-// has it filled by every read; Put and Update then return [ErrConflict] if the
-// record has moved on, which is what an HTML form or an ETag needs. A version is
-// opaque; it survives a journey through a JSON number. 0 is no version, and checks
-// nothing.
+// Version is the version of an object's record. A struct with an exported field of
+// this type, whatever its json tag, has it filled by every read; Put and Update then
+// return [ErrConflict] if the record has moved on, which is what an HTML form or an
+// ETag needs. A version is opaque; it survives a journey through a JSON number. 0 is no
+// version, and checks nothing.
 type Version int64
 
 // newRecordVersion starts the version of a new record at a random number, so that
@@ -115,7 +115,7 @@ func freshness(f []Freshness) Freshness {
 }
 
 // GetMany returns the objects that exist, by their IDs, from one batch. An ID may
-// be given more than once.
+// be given more than once. fresh is that of [ObjectKind.Get].
 func (k *ObjectKind[T]) GetMany(ctx context.Context, c Conn, ids []ID[T], fresh ...Freshness) (_ map[ID[T]]*T, err error) {
 	defer wrap(&err, "get", k.core.name, "")
 	plain := make([]string, len(ids))
@@ -328,7 +328,7 @@ func (c conn) readObject(ctx context.Context, k *objectKind, id string) (*driver
 // the object as written, or [ErrNotFound].
 //
 // change may run several times, and must not change the ID. An error of it ends
-// the update, and is returned. If the struct has a [Version] and change sets it to
+// the update, and is wrapped by the one returned. If the struct has a [Version] and change sets it to
 // another than the record's, Update returns ErrConflict at once. Fields of the
 // record that this program does not know are kept.
 func (k *ObjectKind[T]) Update(ctx context.Context, c Conn, id ID[T], change func(*T) error) (_ *T, err error) {
@@ -432,13 +432,13 @@ func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err erro
 	})
 }
 
-// Delete removes the object and all its edges of the kinds in the schema. It returns [ErrNotFound] if there is
-// no such object.
+// Delete removes the object and all its edges of the kinds in the schema. It returns
+// [ErrNotFound] if there is no such object.
 //
 // The object reads as absent from the first step on; its edges follow in chunks,
-// and may be listed until Delete returns. If the process dies in between, the rest
-// is removed when a graph is next opened, or when the object is deleted or created
-// again.
+// and may be listed until Delete returns. If it ends in between, because the process
+// dies, the context ends or a backend fails, the rest is removed when a graph is next
+// opened, when the object is deleted or created again, or by [Graph.Repair].
 func (k *ObjectKind[T]) Delete(ctx context.Context, c Conn, id ID[T]) (err error) {
 	defer wrap(&err, "delete", k.core.name, string(id))
 	if err := checkID(k.core.name, string(id)); err != nil {

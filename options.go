@@ -9,10 +9,12 @@ import (
 )
 
 // Options are the settings of [Open]. The zero value, or nil, is a graph without a
-// shared cache and the defaults below; 0 in a field is its default.
+// shared cache and the defaults below; 0 in a field is its default, and a negative
+// value is refused with [ErrInvalid].
 type Options struct {
-	// Cache is the shared cache. Nil is none: every read goes to the store, and
-	// only concurrent loads of the same thing are collapsed.
+	// Cache is the shared cache, the same for all graphs on one store: what a
+	// graph without it writes stays stale in it. Nil is none: every read goes to
+	// the store, and only concurrent loads of the same thing are collapsed.
 	Cache driver.Cache
 	// Logger receives what happens in the background and what was repaired.
 	// Default slog.Default().
@@ -30,7 +32,8 @@ type Options struct {
 	HoldTimeout time.Duration
 	// WriteTimeout bounds a write to the store. Default 5 s.
 	WriteTimeout time.Duration
-	// HoldTTL is how long a mark stands if the process that set it dies. At
+	// HoldTTL is how long a mark stands if the process that set it dies or the
+	// outcome of its write is unknown: the anchor is not cached until then. At
 	// least 2·HoldTimeout + WriteTimeout + 2 s. Default 15 s.
 	HoldTTL time.Duration
 	// LoadTimeout bounds a read from the store. Default 3 s.
@@ -50,11 +53,13 @@ type Options struct {
 	// prefix, counts of long lists) an edge list may have in the cache. Default
 	// 1,024.
 	MaxFragments int
-	// MaxLoads is how many store reads may be under way at once. Further ones
-	// are queued until their callers' contexts end. Default 64.
+	// MaxLoads is how many loads, each a call of the store for one or many
+	// values that reads miss, may be under way at once. Further ones are queued
+	// until their callers' contexts end. What writes and transactions read does
+	// not count. Default 64.
 	MaxLoads int
-	// MaxAttempts is how often Update, Put, Add and Tx try before they return
-	// ErrConflict. Default 16.
+	// MaxAttempts is how often a write or a transaction that loses against
+	// another is tried before it returns ErrConflict. Default 16.
 	MaxAttempts int
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"reflect"
 	"slices"
 	"time"
 
@@ -62,8 +61,10 @@ func (q Query[T, E]) source(*T) source { return q.src }
 //
 // A query is a path of hops. Each hop lists the edges of the objects that the hop
 // before it has reached, in the order in which it reached them, each object once;
-// the edges of one object come newest first. What LimitPer, Distinct, Offset and
-// Limit leave of this list, in that order, is the result of the hop.
+// the edges of one object come newest first. What Since and Until, LimitPer, Distinct,
+// Offset and Limit leave of this list, in that order, is the result of the hop. The
+// order in which they are called does not count, and of two calls of one the second.
+// Objects between the hops are not looked at. A negative number is [ErrInvalid].
 type Query[T, E any] struct {
 	src    source
 	fresh  Freshness
@@ -186,9 +187,9 @@ func (q Query[T, E]) Fresh() Query[T, E] {
 	return q
 }
 
-// Key returns the query's canonical key: equal for queries that ask for the same,
-// and different for any two others. It is binary, and does not depend on the graph
-// or on Fresh.
+// Key returns the query's canonical key. Queries with the same key ask for the same;
+// two that ask for the same in different ways may have different keys. It is binary,
+// and does not depend on the graph or on Fresh.
 func (q Query[T, E]) Key() (string, error) {
 	if err := q.src.check(); err != nil {
 		return "", err
@@ -348,13 +349,13 @@ func (q Query[T, E]) Only(ctx context.Context, c Conn) (_ *T, err error) {
 
 // IDs returns the IDs of the objects that the edges lead to, without loading them:
 // one of an object that is being deleted may be among them.
-func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ []ID[T], err error) {
+func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
 	rows, err := q.rows(ctx, c.conn())
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]ID[T], len(rows))
+	ids := make(IDs[T], len(rows))
 	for i := range rows {
 		ids[i] = ID[T](rows[i].far)
 	}
@@ -377,21 +378,8 @@ func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 	return edges, nil
 }
 
-// decodeEdge makes an edge of the caller's types.
-func decodeEdge[A, B, D any](k *edgeKind, from, to string, e *edge) (Edge[A, B, D], error) {
-	d := Edge[A, B, D]{From: ID[A](from), To: ID[B](to), Time: time.UnixMilli(e.ms).UTC()}
-	rest, err := k.plan.Decode(e.data, reflect.ValueOf(&d.Data).Elem())
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%d bytes are left over", len(rest))
-	}
-	if err != nil {
-		return d, fmt.Errorf("the edge from %q to %q: decode: %w", from, to, err)
-	}
-	return d, nil
-}
-
-// Count returns how many edges there are, without loading them where the cache or
-// the store can count.
+// Count returns how many edges there are within the query's limits, without loading
+// them where the cache or the store can count.
 func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
 	x, err := q.exec(ctx, c.conn())

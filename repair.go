@@ -3,7 +3,6 @@ package graphcache
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/graphcache/graphcache/driver"
 )
@@ -138,16 +137,4 @@ func (g *Graph) removeHanging(ctx context.Context, k *edgeKind, suspects []drive
 		}
 	}
 	return nil
-}
-
-// sleep waits for d, or returns ctx's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

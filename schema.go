@@ -20,6 +20,7 @@ type Kind interface {
 type Schema struct {
 	objects []*objectKind
 	edges   []*edgeKind
+	nils    int // kinds that were nil
 }
 
 // NewSchema returns a schema with the kinds given. The object kinds at the ends of
@@ -27,6 +28,10 @@ type Schema struct {
 func NewSchema(kinds ...Kind) *Schema {
 	s := new(Schema)
 	for _, k := range kinds {
+		if k == nil || reflect.ValueOf(k).IsNil() {
+			s.nils++
+			continue
+		}
 		k.declareIn(s)
 	}
 	return s
@@ -75,8 +80,11 @@ var nameRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 
 // validate returns everything that is wrong with the schema.
 func (s *Schema) validate() error {
-	if s == nil || len(s.objects) == 0 {
+	if s == nil || len(s.objects)+s.nils == 0 {
 		return fmt.Errorf("%w: no object kinds", ErrSchema)
+	}
+	if s.nils > 0 {
+		return fmt.Errorf("%w: %d of the kinds are nil: is a package variable used before it is set?", ErrSchema, s.nils)
 	}
 	v := validator{names: map[string]bool{}, types: map[reflect.Type]string{}, families: map[string]*edgeKind{}}
 	for _, k := range s.objects {
@@ -180,6 +188,23 @@ func (s *Schema) has(k *objectKind) bool {
 		}
 	}
 	return false
+}
+
+// kindOf returns the only object kind of the schema whose Go type is t.
+func (s *Schema) kindOf(t reflect.Type) (*objectKind, error) {
+	var found *objectKind
+	for _, k := range s.objects {
+		if k.typ == t {
+			if found != nil {
+				return nil, fmt.Errorf("%w: the object kinds %q and %q are both of type %v", ErrSchema, found.name, k.name, t)
+			}
+			found = k
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("%w: no object kind is of type %v", ErrSchema, t)
+	}
+	return found, nil
 }
 
 // driver describes the schema to a store.

@@ -61,6 +61,7 @@ func TestSchemaMistakes(t *testing.T) {
 		want  string
 	}{
 		{"empty", nil, `no object kinds`},
+		{"nil", []graphcache.Kind{schemaUsers, nil, (*graphcache.ObjectKind[schemaTeam])(nil)}, `2 of the kinds are nil`},
 		{"bad name", []graphcache.Kind{graphcache.NewObjectKind[schemaUser]("a b")}, `object kind "a b": a name has 1 to 64 letters`},
 		{"empty name", []graphcache.Kind{graphcache.NewObjectKind[schemaUser]("")}, `object kind "": a name has 1 to 64 letters`},
 		{"name used twice", []graphcache.Kind{schemaUsers, graphcache.NewObjectKind[schemaTeam]("user")}, `object kind "user": the name is used twice`},

@@ -3,10 +3,11 @@ package graphcache
 import "sync/atomic"
 
 // Stats counts what a graph has done since it was opened, its namespaces
-// included. A batch counts one for each element, except in StoreReads and
-// StoreWrites.
+// included. A batch counts one for each element, except in StoreReads, StoreWrites
+// and CacheErrors.
 type Stats struct {
-	// StoreReads and StoreWrites are the calls of the store.
+	// StoreReads and StoreWrites are the calls of the store that read and write,
+	// those of writes and transactions included.
 	StoreReads, StoreWrites int64
 	// CacheErrors are cache calls that failed or were not answered in time.
 	CacheErrors int64
@@ -18,6 +19,7 @@ type Stats struct {
 type KindStats struct {
 	// Hits and Misses are look-ups that the cache answered, and those it did
 	// not. A read of a list that needs more than the cached prefix looks twice.
+	// Fresh reads, and those in a transaction, do not look.
 	Hits, Misses int64
 	// Joins are misses that took the result of a load under way in this process.
 	Joins int64

@@ -31,10 +31,12 @@ func (t *Tx) conn() conn { return conn{g: t.g, tx: t} }
 var errTxDone = fmt.Errorf("%w: the transaction has ended", ErrInvalid)
 
 // Tx runs fn in a transaction and commits it if fn returns nil; else it returns what
-// fn returned, and nothing has been written. If a record that fn
-// read or wrote has been changed by somebody else, fn runs again from the start in
-// a new transaction, at most Options.MaxAttempts times; then Tx returns
-// [ErrConflict]. So fn must have no other effects, or effects that may be repeated.
+// fn returned, and nothing has been written. If a record that fn wrote, or in a store
+// whose transactions are serializable one that it read, has been changed by somebody
+// else, fn runs again from the start in a new transaction, at most Options.MaxAttempts
+// times; then Tx returns [ErrConflict]. So fn must have no other effects, or effects
+// that may be repeated. What fn does through the graph, not through the Tx that it is
+// given, is not part of the transaction.
 //
 // The reads of a transaction go to the store and leave the cache as it is. The
 // anchors of all its writes are held right before the commit. If Tx returns
@@ -121,7 +123,7 @@ func (t *Tx) commitLocked(ctx context.Context) error {
 			return fmt.Errorf("commit: %w", err)
 		}
 		s.unknown = true
-		return fmt.Errorf("%w: commit: %w", ErrUnknownOutcome, err)
+		return because(ErrUnknownOutcome, "commit", err)
 	}
 	if len(t.anchors) == 0 {
 		return commit(ctx, new(session)) // it only read; its reads are checked all the same

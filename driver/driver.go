@@ -5,8 +5,8 @@
 // The package is for authors of backends. It knows no type parameters and
 // imports only the standard library; users of graphcache meet it only through
 // the constructors of a backend. Package backendtest holds a conformance suite
-// for each interface: a backend that passes it can be trusted with the
-// guarantees that graphcache documents.
+// for each interface: a backend that does not pass it breaks the guarantees that
+// graphcache documents.
 //
 // # Rules for every interface
 //

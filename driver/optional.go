@@ -5,9 +5,10 @@ import (
 	"iter"
 )
 
-// The interfaces in this file are abilities that a [Store] may have. graphcache
-// asserts them once, in Open; a store without one still works, and graphcache
-// documents what its users then go without.
+// The interfaces in this file are abilities that a [Store] may have; graphcache finds
+// them by type assertion, and a store without them still works. Of this version
+// graphcache uses [Transactor]. The others are for what is to come: nothing calls them
+// yet, and they may change.
 
 // Transactor is a [Store] that can apply several writes as one.
 type Transactor interface {
@@ -35,7 +36,7 @@ type Tx interface {
 }
 
 // Journal is a [Store] that remembers anchors whose invalidation is owed to the
-// cache.
+// cache. Not used yet.
 type Journal interface {
 	// Owe adds or replaces the entries, one for each anchor.
 	Owe(ctx context.Context, entries []JournalEntry) error
@@ -52,7 +53,7 @@ type JournalEntry struct {
 }
 
 // Registry is a [Store] that remembers every index that a live program version
-// has opened, so that each version holds the anchors of all of them.
+// has opened, so that each version holds the anchors of all of them. Not used yet.
 type Registry interface {
 	// Register adds the indexes and renews those that are there.
 	Register(ctx context.Context, indexes []IndexEntry) error
@@ -67,7 +68,7 @@ type IndexEntry struct {
 }
 
 // Generations is a [Store] that keeps a counter for each kind. Raising it drops
-// every cached value of the kind.
+// every cached value of the kind. Not used yet.
 type Generations interface {
 	// Generations returns the counters that are not 0.
 	Generations(ctx context.Context) (map[string]uint64, error)
@@ -75,7 +76,8 @@ type Generations interface {
 	Raise(ctx context.Context, kinds []string) error
 }
 
-// Feed is a [Store] that reports its changes, also those made by other programs.
+// Feed is a [Store] that reports its changes, also those made by other programs. Not
+// used yet.
 type Feed interface {
 	// Changes yields the changes after the token, in commit order, until ctx
 	// ends; the empty token starts at now. An error ends the sequence; one that

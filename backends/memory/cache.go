@@ -18,7 +18,7 @@ const DefaultMaxBytes = 64 << 20
 // consist entirely of default values.
 type CacheOptions struct {
 	// Now is the clock by which deadlines are set and judged. Defaults to
-	// time.Now.
+	// time.Now. It is called with a lock held and must not call back.
 	Now func() time.Time
 	// MaxBytes bounds the keys, the values and an estimate of what it costs to
 	// keep them. Beyond it the entries that were used least recently are

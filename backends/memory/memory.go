@@ -1,7 +1,7 @@
-// Package memory keeps graphcache's data in the process: a [Store] and a [Cache]
-// for unit tests and quick starts. They are the reference implementations of the
-// interfaces in package driver: where another backend's behaviour is in doubt,
-// this one's is right.
+// Package memory keeps graphcache's data in the process: a [Store] and a [Cache],
+// [Counters] and a [Log], for unit tests and quick starts. They are the reference
+// implementations of the interfaces in package driver: where another backend's
+// behaviour is in doubt, this one's is right.
 //
 // # Special considerations
 //
@@ -9,5 +9,6 @@
 // lock for each call, so that a transaction that conflicts costs its work again;
 // its memory is bounded by a number of records, not of bytes. The cache forgets
 // values under memory pressure, and a hold only when its deadline has passed or a
-// test asks for it with [Cache.Evict] or [Cache.Flush].
+// test asks for it with [Cache.Evict] or [Cache.Flush]. Counters and the log are
+// bounded as well, and when full give up first what would end next.
 package memory

@@ -20,7 +20,7 @@ const DefaultMaxRecords = 10_000_000
 // consist entirely of default values.
 type StoreOptions struct {
 	// Now is the clock that gives edges without a time theirs. Defaults to
-	// time.Now.
+	// time.Now. It must be safe for concurrent use.
 	Now func() time.Time
 	// MaxRecords bounds the number of objects and edges in all namespaces
 	// together; one more is refused with an error that wraps
