@@ -43,6 +43,8 @@ func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
 // finishDelete removes the edges and the record of an object that is marked, as it
 // is known to have been at the stamp.
 func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Object, stamp driver.Stamp) error {
+	own := *marked // edgesOf may change it
+	marked = &own
 	kinds, directions := c.g.shared.schema.edgesAt(k)
 	for i, e := range kinds {
 		if err := c.deleteEdges(ctx, e, directions[i], k, marked, stamp); err != nil {
@@ -101,10 +103,25 @@ func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *o
 		return nil, nil
 	}
 	present, err := c.readObject(ctx, k, marked.ID)
+	if err == nil && present == nil {
+		present, err = c.markAgain(ctx, k, marked)
+	}
 	if err != nil || present == nil || present.Version != marked.Version {
 		return nil, err
 	}
 	return edges, nil
+}
+
+// markAgain puts the mark back that another process removed before all edges were
+// gone: its schema does not have all their kinds. It returns nil if somebody has
+// created an object with that ID meanwhile.
+func (c conn) markAgain(ctx context.Context, k *objectKind, marked *driver.Object) (*driver.Object, error) {
+	marked.Version = newRecordVersion()
+	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: marked})
+	if err != nil || res.Outcome != driver.Done {
+		return nil, err
+	}
+	return marked, nil
 }
 
 // removeAll removes the edges that are still as given, and says how many were.
@@ -175,14 +192,19 @@ func (g *Graph) resumeDeletes(ctx context.Context) error {
 }
 
 // finishDeletes finishes the deletions of the objects, and of those marked after
-// the last of them.
-func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*driver.Object) (n int, err error) {
+// the last of them. One that fails does not keep the others from being tried; the
+// error is the last.
+func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*driver.Object) (n int, failed error) {
 	for len(objects) > 0 {
 		for _, o := range objects {
 			if err := g.conn().finishDelete(ctx, k, o, ""); err != nil {
-				return n, fmt.Errorf("%s %q: %w", k.name, o.ID, err)
+				failed = fmt.Errorf("%s %q: %w", k.name, o.ID, err)
+			} else {
+				n++
 			}
-			n++
+			if ctx.Err() != nil || g.shared.isClosed() {
+				return n, failed
+			}
 		}
 		results, err := g.conn().read(ctx, markedStep(k, objects[len(objects)-1].ID))
 		if err != nil {
@@ -190,5 +212,5 @@ func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*dri
 		}
 		objects = results[0].Objects
 	}
-	return n, nil
+	return n, failed
 }

@@ -149,14 +149,13 @@ func wrapEdge(err *error, op, kind, from, to string) {
 
 // check checks the kind and the ends of an edge.
 func (k *edgeKind) check(c conn, from, to string) error {
+	if _, err := c.g.boundEdge(k); err != nil {
+		return err
+	}
 	if err := checkID(k.from.name, from); err != nil {
 		return err
 	}
-	if err := checkID(k.to.name, to); err != nil {
-		return err
-	}
-	_, err := c.g.boundEdge(k)
-	return err
+	return checkID(k.to.name, to)
 }
 
 // sort puts the ends in the order in which they are stored.

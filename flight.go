@@ -29,11 +29,13 @@ type flightKey struct {
 // flight is one fragment on its way: read from the store, or awaited from another
 // process. The fields below done are set before done is closed.
 type flight struct {
-	key    flightKey
-	waits  bool         // it waits for another process, which loads
-	sent   bool         // its store read may have been sent
-	queued *flight      // the one to be sent after it, if it has no version
-	stamp  driver.Stamp // what its store read must at least see, for all who joined
+	key     flightKey
+	waits   bool         // it waits for another process, which loads
+	sent    bool         // its store read may have been sent
+	filling bool         // its fill may have been sent
+	party   *party       // those who wait for it
+	queued  *flight      // the one to be sent after it, if it has no version
+	stamp   driver.Stamp // what its store read must at least see, for all who joined
 
 	done      chan struct{}
 	entry     driver.Entry // what waiting ended with, if that is what it did
@@ -43,47 +45,84 @@ type flight struct {
 	panicked  *panicError
 }
 
+// party counts those who wait for the flights that one reader started.
+type party struct {
+	riders int           // protected by flights.mu, like left
+	left   bool          // all have given up: what is not sent yet will not be
+	gone   chan struct{} // closed when left is set
+}
+
 // board finds a flight for a request, or makes one that the caller is to run. waits
 // says that the caller would wait for another process rather than load. after is
 // the flight that must end before the new one is sent.
-func (fs *flights) board(key flightKey, waits bool, stamp driver.Stamp) (f *flight, leads bool, after *flight) {
+func (fs *flights) board(key flightKey, waits, claimed bool, stamp driver.Stamp, p *party) (f *flight, leads bool, after *flight) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	defer func() { f.stamp = max(f.stamp, stamp) }()
+	defer func() {
+		f.stamp = max(f.stamp, stamp)
+		f.party.riders++
+	}()
 	f = fs.m[key]
 	switch {
-	case f == nil || f.waits && !waits:
+	case f == nil || f.waits && !waits || f.filling && claimed || f.abandoned():
 		// The second case:
 		//  1. reader A claims the fragment
 		//  2. reader B finds it claimed, and starts to wait for the claimant
 		//  3. A, who is the claimant, comes here
-		// A must load, or nobody does.
-		f = newFlight(key, waits)
+		// A must load, or nobody does. The third: the cache has refused the value
+		// that was to end the claim, and has granted another since.
+		f = newFlight(key, waits, p)
 		fs.m[key] = f
 		return f, true, nil
 	case protocol.Joins(key.version, f.key.version, f.sent):
 		return f, false, nil
-	case f.queued != nil:
+	case f.queued != nil && !f.queued.abandoned():
 		return f.queued, false, nil
 	}
-	after, f.queued = f, newFlight(key, waits)
+	after, f.queued = f, newFlight(key, waits, p)
 	return f.queued, true, after
 }
 
-func newFlight(key flightKey, waits bool) *flight {
-	return &flight{key: key, waits: waits, done: make(chan struct{})}
+// abandoned reports whether the flight is a load that will not be sent.
+func (f *flight) abandoned() bool { return f.party.left && !f.sent && !f.waits }
+
+// leave takes a rider off the flight.
+func (fs *flights) leave(f *flight) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	p := f.party
+	if p.riders--; p.riders == 0 && !p.left {
+		p.left = true
+		close(p.gone)
+	}
+}
+
+// fill marks the flights: their fill is about to be sent.
+func (fs *flights) fill(batch []boarded) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for _, b := range batch {
+		b.flight.filling = true
+	}
+}
+
+func newFlight(key flightKey, waits bool, p *party) *flight {
+	return &flight{key: key, waits: waits, party: p, done: make(chan struct{})}
 }
 
 // send marks the flights as sent, and returns what they must at least see: from here
 // on nobody without a version joins.
-func (fs *flights) send(batch []boarded) (stamp driver.Stamp) {
+func (fs *flights) send(batch []boarded) (stamp driver.Stamp, wanted bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	if batch[0].flight.abandoned() {
+		return "", false
+	}
 	for _, b := range batch {
 		b.flight.sent = true
 		stamp = max(stamp, b.flight.stamp)
 	}
-	return stamp
+	return stamp, true
 }
 
 // queuedUp reports whether the flight is a load that is still to be sent.

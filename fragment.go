@@ -42,6 +42,7 @@ type request struct {
 
 	// The way there.
 	next    protocol.Next
+	claimed bool // the cache expects its load
 	foreign bool // the primary value has another schema's layout: look in the field
 	flight  *flight
 	leads   bool // this request's caller started the flight
@@ -162,7 +163,7 @@ func (r *request) judge(e driver.Entry) protocol.Found {
 		return protocol.Short
 	}
 	found := protocol.Short
-	if err == nil {
+	if err == nil && env.flags&flagLarge == 0 {
 		found, err = r.accept(env.flags, env.body)
 	}
 	if err != nil {

@@ -151,6 +151,9 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 		return nil, fmt.Errorf("%w: namespace %.80q: up to %d bytes of UTF-8 without NUL", ErrInvalid, name, MaxNamespaceLen)
 	}
 	s := g.shared
+	if s.isClosed() {
+		return nil, errClosed
+	}
 	s.mu.Lock()
 	n, root := s.namespaces[name], s.namespaces[""]
 	s.mu.Unlock()

@@ -285,6 +285,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // flagAbsent marks the value of an object that does not exist.
 const flagAbsent = 1
 
+// flagLarge marks the place of a value that is too large to be cached: readers load
+// it, and do not wait for each other.
+const flagLarge = 2
+
 // envelope is a cached value with what surrounds it.
 type envelope struct {
 	flags       byte

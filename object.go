@@ -51,11 +51,17 @@ func (k *objectKind) declare(idType reflect.Type) error {
 	if k.typ.Kind() != reflect.Struct {
 		return fmt.Errorf("%w: %s: %v is not a struct", ErrSchema, label, k.typ)
 	}
+	tagged := false
 	for i := range k.typ.NumField() {
 		f := k.typ.Field(i)
 		switch {
 		case !f.IsExported():
-		case f.Type == idType && (f.Name == "ID" && k.id == nil || f.Tag.Get("graph") == "id"):
+		case f.Type == idType && f.Tag.Get("graph") == "id":
+			if tagged {
+				return fmt.Errorf("%w: %s: field %q: a second field tagged `graph:\"id\"`", ErrSchema, label, f.Name)
+			}
+			tagged, k.id = true, f.Index
+		case f.Type == idType && f.Name == "ID" && !tagged:
 			k.id = f.Index
 		case f.Type == reflect.TypeFor[Version]():
 			if k.version != nil {
@@ -252,13 +258,17 @@ func (k *objectKind) create(ctx context.Context, c conn, v reflect.Value) (err e
 	if err != nil {
 		return err
 	}
-	return c.attempts(ctx, func() (bool, error) {
+	err = c.attempts(ctx, func() (bool, error) {
 		res, err := k.insert(ctx, c, v, id, doc)
 		if err != nil || res.Outcome == driver.Done {
 			return true, err
 		}
 		return c.exists(ctx, k, id, res)
 	})
+	if errors.Is(err, ErrUnknownOutcome) {
+		v.FieldByIndex(k.id).SetString(id) // to find out whether it is there
+	}
+	return err
 }
 
 // insert writes the struct where there is no record.
@@ -406,7 +416,7 @@ func (k *ObjectKind[T]) Put(ctx context.Context, c Conn, o *T) error {
 
 func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err error) {
 	id := v.FieldByIndex(k.id).String()
-	if id == "" {
+	if id == "" && k.versionOf(v) == 0 {
 		return k.create(ctx, c, v)
 	}
 	defer wrap(&err, "put", k.name, id)

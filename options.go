@@ -94,6 +94,9 @@ func setDefault[T comparable](v *T, def T) {
 	}
 }
 
+// maxDuration keeps the sums that are made of durations from overflowing.
+const maxDuration = 365 * 24 * time.Hour
+
 // validate says which setting cannot work, and why.
 func (o *Options) validate() error {
 	for _, d := range []struct {
@@ -106,6 +109,9 @@ func (o *Options) validate() error {
 	} {
 		if d.v < 0 {
 			return fmt.Errorf("%w: Options.%s is %v: negative", ErrInvalid, d.name, d.v)
+		}
+		if d.v > maxDuration {
+			return fmt.Errorf("%w: Options.%s is %v: more than %v", ErrInvalid, d.name, d.v, time.Duration(maxDuration))
 		}
 	}
 	for _, n := range []struct {

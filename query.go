@@ -52,7 +52,14 @@ func (ids IDs[T]) source(*T) source {
 	return s
 }
 
-func (q Query[T, E]) source(*T) source { return q.src }
+func (q Query[T, E]) source(*T) source {
+	if len(q.src.hops) == 0 && q.src.err == nil {
+		q.src.err = errEmpty
+	}
+	return q.src
+}
+
+var errEmpty = fmt.Errorf("%w: the query is empty", ErrInvalid)
 
 // Query finds the edges at the end of a path through the graph, and the objects
 // they lead to. T is the type of the objects, E that of the edges. It is immutable
@@ -130,7 +137,7 @@ func nameOf(k *objectKind) string {
 // refine returns the query with its last hop changed, unless n is negative.
 func (q Query[T, E]) refine(what string, n int, change func(*hop)) Query[T, E] {
 	if len(q.src.hops) == 0 {
-		q.src.err = fmt.Errorf("%w: the query is empty", ErrInvalid)
+		q.src.err = errEmpty
 		return q
 	}
 	if n < 0 && q.src.err == nil {
@@ -203,7 +210,7 @@ func (s source) check() error {
 		return s.err
 	}
 	if len(s.hops) == 0 {
-		return fmt.Errorf("%w: the query is empty", ErrInvalid)
+		return errEmpty
 	}
 	for _, id := range s.ids {
 		if err := checkID(s.kind, id); err != nil {
@@ -266,14 +273,15 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 	}
 	last := &x.src.hops[len(x.src.hops)-1]
 	limit, yielded := last.limit, 0
-	for first := 0; ; {
+	var seen map[[2]string]bool // the rows of earlier rounds
+	for {
 		rows, err := x.rows()
 		if err != nil {
 			return err
 		}
-		for first < len(rows) {
-			batch := rows[first:min(len(rows), first+iterBatch)]
-			first += len(batch)
+		for left := unseen(rows, seen); len(left) > 0; {
+			batch := left[:min(len(left), iterBatch)]
+			left = left[len(batch):]
 			objects, err := fetchObjects[T](ctx, c, x.src.end, farEnds(batch), q.fresh)
 			if err != nil {
 				return err
@@ -288,12 +296,26 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 			}
 		}
 		// Edges to objects that no longer exist have used up the limit: take as
-		// many again as are missing.
-		if limit == 0 || first < last.limit {
+		// many again as are missing. The list may have grown at its head since.
+		if limit == 0 || len(rows) < last.limit {
 			return nil
+		}
+		if seen == nil {
+			seen = map[[2]string]bool{}
+		}
+		for _, r := range rows {
+			seen[[2]string{r.near, r.far}] = true
 		}
 		last.limit = addOffset(last.limit, limit-yielded)
 	}
+}
+
+// unseen returns the rows that are not in seen.
+func unseen(rows []row, seen map[[2]string]bool) []row {
+	if len(seen) == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[[2]string{r.near, r.far}] })
 }
 
 // farEnds returns the far ends of the rows.

@@ -165,6 +165,7 @@ func (g *Graph) claim(ctx context.Context, reqs []request) {
 	for i, r := range chosen {
 		e := entryAt(entries, i)
 		r.follow(protocol.Answered(e, r.judge(e)))
+		r.claimed = e.Claimed
 		if r.toForeign() {
 			r.follow(protocol.Next{Action: protocol.Load, Version: e.Version, Stamp: e.Stamp})
 		}
@@ -213,6 +214,7 @@ func (g *Graph) ttl() time.Duration {
 // takeOff finds or starts a flight for every request that has no answer yet.
 func (g *Graph) takeOff(ctx context.Context, reqs []request) {
 	var now, later, waits []boarded
+	p := &party{gone: make(chan struct{})}
 	for i := range reqs {
 		r := &reqs[i]
 		r.flight, r.leads = nil, false
@@ -220,7 +222,7 @@ func (g *Graph) takeOff(ctx context.Context, reqs []request) {
 			continue
 		}
 		f, leads, after := g.shared.flights.board(
-			flightKey{r.anchor, r.field, r.next.Version, r.size}, r.next.Action == protocol.Wait, r.next.Stamp)
+			flightKey{r.anchor, r.field, r.next.Version, r.size}, r.next.Action == protocol.Wait, r.claimed, r.next.Stamp, p)
 		r.flight, r.leads = f, leads
 		b := boarded{request: *r, flight: f, after: after}
 		switch {
@@ -274,8 +276,15 @@ func (g *Graph) land(ctx context.Context, reqs []request) error {
 		select {
 		case <-r.flight.done:
 		case <-ctx.Done():
-			return g.leave(ctx, r)
+			err := g.leave(ctx, r)
+			for j := range reqs {
+				if f := reqs[j].flight; f != nil {
+					g.shared.flights.leave(f)
+				}
+			}
+			return err
 		}
+		g.shared.flights.leave(r.flight)
 		r.take()
 	}
 	return nil
@@ -297,7 +306,7 @@ func (r *request) take() {
 	case f.panicked != nil && r.leads:
 		panic(f.panicked)
 	case f.panicked != nil:
-		r.err = fmt.Errorf("%w: %s %q: the store panicked: %v", ErrUnavailable, r.kind.name, r.id, f.panicked.value)
+		r.err = fmt.Errorf("%w: %s %q: a backend panicked: %v", ErrUnavailable, r.kind.name, r.id, f.panicked.value)
 	case f.err != nil:
 		r.err = f.err
 	case f.waits:
@@ -329,6 +338,7 @@ func (g *Graph) load(ctx context.Context, batch []boarded) {
 	}
 	// A flight with a version stays on the board until its value is in the
 	// cache: whoever sees that version meanwhile takes the value from here.
+	g.shared.flights.fill(batch)
 	g.fill(ctx, batch)
 	for _, b := range batch {
 		g.shared.flights.remove(b.flight)
@@ -350,6 +360,9 @@ func (g *Graph) read(ctx context.Context, batch []boarded) {
 	select {
 	case g.shared.loads <- struct{}{}:
 		defer func() { <-g.shared.loads }()
+	case <-batch[0].flight.party.gone:
+		failAll(batch, errAbandoned)
+		return
 	case <-g.shared.closing:
 		failAll(batch, errClosed)
 		return
@@ -358,7 +371,11 @@ func (g *Graph) read(ctx context.Context, batch []boarded) {
 	for i := range batch {
 		reqs[i] = &batch[i].request
 	}
-	stamp := g.shared.flights.send(batch)
+	stamp, wanted := g.shared.flights.send(batch)
+	if !wanted {
+		failAll(batch, errAbandoned)
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.LoadTimeout)
 	defer cancel()
 	values, errs, err := g.shared.readRequests(ctx, g.store, reqs, stamp)
@@ -370,6 +387,9 @@ func (g *Graph) read(ctx context.Context, batch []boarded) {
 		b.flight.value, b.flight.err = values[i], errs[i]
 	}
 }
+
+// errAbandoned ends a load that nobody waits for any more. Nobody sees it.
+var errAbandoned = errors.New("graphcache: abandoned")
 
 func failAll(batch []boarded, err error) {
 	for _, b := range batch {
@@ -428,10 +448,16 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 			Anchor: b.anchor, Field: b.field, Version: b.next.Version,
 			TTL: g.ttl(), Limit: g.shared.opts.MaxFragments,
 		}
-		if b.flight.err == nil {
-			f.Value = g.seal(&b)
+		kind := b.kind
+		if b.flight.err != nil {
+			kind = nil
+		} else if sealed, large := g.seal(&b); large {
+			kind.counters.refusals.Add(1)
+			f.Value, kind = sealed, nil
+		} else {
+			f.Value = sealed
 		}
-		fills, kinds = append(fills, f), append(kinds, b.kind)
+		fills, kinds = append(fills, f), append(kinds, kind)
 	}
 	if len(fills) == 0 {
 		return
@@ -443,7 +469,7 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 	g.countCacheError(err)
 	for i, k := range kinds {
 		switch {
-		case fills[i].Value == nil:
+		case k == nil: // no value
 		case i < len(outcomes) && outcomes[i] == driver.Done:
 			k.counters.fills.Add(1)
 		default:
@@ -452,17 +478,16 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 	}
 }
 
-// seal returns the value to be cached, or nil, counted as a refusal, if it is too
-// large.
-func (g *Graph) seal(b *boarded) []byte {
+// seal returns the value to be cached; in the place of one that is too large, a mark
+// that says so.
+func (g *Graph) seal(b *boarded) (sealed []byte, large bool) {
 	v := b.flight.value
 	size := envelopeHeader + len(b.anchor) + len(b.field) + len(v.body)
 	if size > g.shared.opts.MaxFragmentBytes {
-		b.kind.counters.refusals.Add(1)
-		return nil
+		v, large = value{flags: flagLarge}, true
 	}
 	e := envelope{flags: v.flags, fingerprint: b.kind.fingerprint, body: v.body}
-	return e.seal(b.anchor, b.field)
+	return e.seal(b.anchor, b.field), large
 }
 
 // The pace at which a process looks whether another one's load has arrived.

@@ -73,9 +73,6 @@ func (g *Graph) runTxs(ctx context.Context, fn func(*Tx) error) error {
 	if !ok || !g.store.Capabilities().Transactions {
 		return fmt.Errorf("the store (%s) has no transactions: %w", g.store.Capabilities().Name, errors.ErrUnsupported)
 	}
-	if g.shared.isClosed() {
-		return errClosed
-	}
 	return g.conn().attempts(ctx, func() (bool, error) {
 		err := g.runTx(ctx, store, fn)
 		if errors.Is(err, errTxConflict) {
@@ -87,7 +84,11 @@ func (g *Graph) runTxs(ctx context.Context, fn func(*Tx) error) error {
 
 // runTx runs fn once.
 func (g *Graph) runTx(ctx context.Context, store driver.Transactor, fn func(*Tx) error) error {
-	dtx, err := store.Begin(ctx)
+	if !g.shared.begin() {
+		return errClosed
+	}
+	defer g.shared.end()
+	dtx, err := g.beginTx(ctx, store)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -105,6 +106,13 @@ func (g *Graph) runTx(ctx context.Context, store driver.Transactor, fn func(*Tx)
 		return fmt.Errorf("an operation in it failed: %w", t.err)
 	}
 	return t.commitLocked(ctx)
+}
+
+// beginTx starts a transaction under the deadline of a write.
+func (g *Graph) beginTx(ctx context.Context, store driver.Transactor) (driver.Tx, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.WriteTimeout)
+	defer cancel()
+	return store.Begin(ctx)
 }
 
 // commitLocked holds the anchors of the writes and commits.
@@ -125,8 +133,10 @@ func (t *Tx) commitLocked(ctx context.Context) error {
 		s.unknown = true
 		return because(ErrUnknownOutcome, "commit", err)
 	}
-	if len(t.anchors) == 0 {
-		return commit(ctx, new(session)) // it only read; its reads are checked all the same
+	if len(t.anchors) == 0 { // it only read; its reads are checked all the same
+		ctx, cancel := context.WithTimeout(ctx, t.g.shared.opts.WriteTimeout)
+		defer cancel()
+		return commit(ctx, new(session))
 	}
 	return t.g.mutate(ctx, t.anchors, commit)
 }

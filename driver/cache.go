@@ -60,8 +60,9 @@ type Cache interface {
 	// than the entry's is Refused, or stored where rule 2 keeps it from ever
 	// being returned; it may then drive out values that could be. A secondary
 	// value may also be Refused because the anchor has Limit of them. A Fill
-	// whose Value is nil removes the fragment's loading deadline under that
-	// version and stores nothing.
+	// whose Value is nil, or that is Refused although the version is right,
+	// removes the fragment's loading deadline under that version: nobody need
+	// wait for what is not coming.
 	Fill(ctx context.Context, fills []Fill) ([]Outcome, error)
 
 	// Hold adds the token to the entry, whatever its state, and makes it Held.

@@ -13,7 +13,8 @@ import (
 // Transactor is a [Store] that can apply several writes as one.
 type Transactor interface {
 	// Begin starts a transaction. Capabilities().Transactions says whether
-	// the deployment supports it.
+	// the deployment supports it. The context is that of the call: the
+	// transaction outlives it.
 	Begin(ctx context.Context) (Tx, error)
 }
 

@@ -129,7 +129,12 @@ func (c *Cache) fillLocked(fill *driver.Fill, now moment) driver.Outcome {
 		return driver.Refused
 	}
 	// A value that cannot fit must not drive out all others first.
-	if e.sizeWith(fill) > c.maxBytes || !e.fill(fill, now) {
+	if e.sizeWith(fill) > c.maxBytes {
+		e.giveBack(fill.Field)
+		return driver.Refused
+	}
+	if !e.fill(fill, now) {
+		e.giveBack(fill.Field)
 		return driver.Refused
 	}
 	c.settleLocked(e, now)

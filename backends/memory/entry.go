@@ -132,16 +132,21 @@ func (e *entry) claim(field string, now, deadline moment) bool {
 	return true
 }
 
+// giveBack ends the loading of a fragment: nobody need wait for it.
+func (e *entry) giveBack(field string) {
+	f := e.fragment(field)
+	f.loading = 0
+	e.setFragment(field, f)
+}
+
 // fill stores a value under the version that is there, and reports whether it did.
 // Without a value it ends the loading.
 func (e *entry) fill(fill *driver.Fill, now moment) bool {
-	f := e.fragment(fill.Field)
 	if fill.Value == nil {
-		f.loading = 0
-		e.setFragment(fill.Field, f)
+		e.giveBack(fill.Field)
 		return true
 	}
-	if fill.Field != "" && f.value == nil && e.values >= fill.Limit {
+	if fill.Field != "" && e.fragment(fill.Field).value == nil && e.values >= fill.Limit {
 		return false
 	}
 	until := now.add(fill.TTL)

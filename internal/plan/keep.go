@@ -34,9 +34,7 @@ func (n *node) keep(doc, present driver.Document) driver.Document {
 			continue // an older name: the field has been written under its new one
 		}
 		if now, ok := doc[i].Value.(driver.Document); ok {
-			if merged := inner.keep(now, old); len(merged) > len(now) {
-				kept[i].Value = merged
-			}
+			kept[i].Value = inner.keep(now, old)
 		}
 	}
 	return kept
