@@ -111,7 +111,8 @@
 // acknowledged before it began, by whichever process, and never a value that was not
 // the committed one at some moment of the read: reads are linearizable with respect to
 // the writes made through graphcache. A query over several anchors may combine states
-// from before and after a write that happens meanwhile; a [Tx] that commits does not.
+// from before and after a write that happens meanwhile, and so may [EdgeKind.GetMany]
+// on a list that is longer than its cached prefix; a [Tx] that commits does not.
 //
 // All graphs on one store must use one cache, or none of them any. The exceptions, each
 // bounded by the life of a cached value, Options.TTL:
@@ -164,7 +165,9 @@
 // Deleting an object with very many edges takes time: they are removed in chunks, and
 // the object reads as absent meanwhile. An Add that dies half-way can leave an edge
 // whose end does not exist; queries for objects do not show it, though they do follow
-// it to the next hop, and [Graph.Repair] removes it.
+// it to the next hop, and [Graph.Repair] removes it. A deletion that dies half-way can
+// leave one too, if a program whose schema lacks the edge's kind finishes it. An object
+// that is created under the ID before the repair has the edge.
 //
 // A list that is longer than its cached prefix is read from the store when a query
 // asks for all of it. Give queries a limit.

@@ -193,12 +193,6 @@ func (c fixtureCall) is(methods ...string) bool { return slices.Contains(methods
 // ofCache reports whether the call is one of the cache.
 func (c fixtureCall) ofCache() bool { return c.is("Lookup", "Claim", "Fill", "Hold", "Release") }
 
-// asks reports whether the call reads the store with the operation first.
-func (c fixtureCall) asks(op driver.Op) bool {
-	steps, ok := c.Batch.([]driver.Step)
-	return ok && len(steps) > 0 && steps[0].Op == op
-}
-
 // on installs a hook in front of the store and the cache, or takes it away, and
 // starts counting anew.
 func (e *fixtureEngine) on(hook func(fixtureCall) backendtest.Fault) {

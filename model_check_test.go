@@ -250,14 +250,6 @@ func (p modelPath) end() *modelObjects {
 	}
 }
 
-// limited returns the path with another limit.
-func (p modelPath) limited(n int) modelPath {
-	hops := append([]modelHop(nil), p.Hops...)
-	hops[len(hops)-1].Limit = n
-	p.Hops = hops
-	return p
-}
-
 // modelTerminals are the calls that run a query.
 var modelTerminals = []string{"IDs", "All", "Edges", "Count", "Exists", "First", "Only"}
 

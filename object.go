@@ -238,7 +238,8 @@ func (k *objectKind) setRecord(v reflect.Value, id string, version int64) {
 
 // Create adds the object. If its ID is empty it gets a new one, as from [NewID];
 // the ID and the Version, if the struct has one, are set in o. It returns
-// [ErrExists] if there is an object with that ID.
+// [ErrExists] if there is an object with that ID. After [ErrUnknownOutcome] the ID is
+// set too, so that the object can be looked for.
 func (k *ObjectKind[T]) Create(ctx context.Context, c Conn, o *T) error {
 	if o == nil {
 		err := fmt.Errorf("%w: the object is nil", ErrInvalid)

@@ -249,7 +249,10 @@ func TestIterStops(t *testing.T) {
 		}
 	}
 	before := g.Stats().Kinds["user"].Loads
-	for range queryFollows.Out(queryID("a")).Iter(t.Context(), g) {
+	for _, err := range queryFollows.Out(queryID("a")).Iter(t.Context(), g) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break
 	}
 	if got := g.Stats().Kinds["user"].Loads - before; got == 0 || got >= n {

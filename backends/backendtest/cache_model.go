@@ -1,8 +1,6 @@
 package backendtest
 
 import (
-	"maps"
-
 	"github.com/graphcache/graphcache/driver"
 )
 
@@ -30,12 +28,6 @@ func newCacheModel() *cacheModel {
 func (m *cacheModel) clear() {
 	m.version, m.doubtful = 0, false
 	m.values, m.loading = make(map[string]string), make(map[string]bool)
-}
-
-func (m *cacheModel) clone() *cacheModel {
-	c := *m
-	c.values, c.loading, c.tokens = maps.Clone(m.values), maps.Clone(m.loading), maps.Clone(m.tokens)
-	return &c
 }
 
 func (m *cacheModel) state() driver.State {

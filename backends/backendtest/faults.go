@@ -210,7 +210,9 @@ func lateCall[E, R any](batch []E, call func(context.Context, []E) (R, error)) f
 	for i := range batch {
 		copyElement(&batch[i])
 	}
-	return func(ctx context.Context) { call(ctx, batch) }
+	return func(ctx context.Context) {
+		_, _ = call(ctx, batch) // its caller has had an answer already
+	}
 }
 
 // makeLate makes a call when until is closed. Its goroutine ends then.

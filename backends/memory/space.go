@@ -175,11 +175,3 @@ func (k *edges) between(dir driver.Direction, id, far string) *driver.Edge {
 	}
 	return e
 }
-
-// far returns the end of the edge that is not id.
-func far(e *driver.Edge, dir driver.Direction, id string) string {
-	if dir == driver.In || e.From != id {
-		return e.From
-	}
-	return e.To
-}
