@@ -208,7 +208,7 @@ func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*dri
 		}
 		results, err := g.conn().read(ctx, markedStep(k, objects[len(objects)-1].ID))
 		if err != nil {
-			return n, err
+			return n, errors.Join(failed, err)
 		}
 		objects = results[0].Objects
 	}

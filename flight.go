@@ -13,7 +13,7 @@ import (
 // hundred fragments in one batch, and whoever comes later joins whatever runs:
 // protocol.Joins says why that is wrong.
 type flights struct {
-	mu sync.Mutex // protects m, and sent, queued and stamp of every flight in it
+	mu sync.Mutex // protects m, every flight's fields above done, and every party
 	m  map[flightKey]*flight
 }
 
@@ -47,7 +47,7 @@ type flight struct {
 
 // party counts those who wait for the flights that one reader started.
 type party struct {
-	riders int           // protected by flights.mu, like left
+	riders int
 	left   bool          // all have given up: what is not sent yet will not be
 	gone   chan struct{} // closed when left is set
 }
@@ -69,8 +69,9 @@ func (fs *flights) board(key flightKey, waits, claimed bool, stamp driver.Stamp,
 		//  1. reader A claims the fragment
 		//  2. reader B finds it claimed, and starts to wait for the claimant
 		//  3. A, who is the claimant, comes here
-		// A must load, or nobody does. The third: the cache has refused the value
-		// that was to end the claim, and has granted another since.
+		// A must load, or nobody does. The third: the claim that the flight loads
+		// for has ended, and the request's is another one. The last: the flight
+		// will not be sent.
 		f = newFlight(key, waits, p)
 		fs.m[key] = f
 		return f, true, nil

@@ -182,13 +182,34 @@ func parseQuery(key string) (source, error) {
 		r.fail()
 	}
 	s := source{kind: r.string()}
-	for range r.len() {
-		s.ids = append(s.ids, r.string())
-	}
-	for range r.len() {
-		s.hops = append(s.hops, r.hop())
-	}
+	s.ids = readAll(&r, leastID, r.name)
+	s.hops = readAll(&r, leastHop, r.hop)
 	return s, r.end()
+}
+
+// The least that an ID and a hop take in a key: neither an ID nor the name of a kind
+// is empty.
+const (
+	leastID  = 2
+	leastHop = 10
+)
+
+// readAll reads an array whose elements take at least so many bytes each.
+func readAll[T any](r *keyReader, least int, read func() T) []T {
+	n := part(r, msgp.ReadArrayHeaderBytes)
+	if uint64(n) > uint64(len(r.b)/least) {
+		r.fail()
+	}
+	if r.err != nil || n == 0 {
+		return nil
+	}
+	elements := make([]T, 0, n)
+	for range n {
+		if elements = append(elements, read()); r.err != nil {
+			return nil
+		}
+	}
+	return elements
 }
 
 // keyReader reads the parts of a key. The first failure sticks; after it every
@@ -236,14 +257,13 @@ func (r *keyReader) array(n uint32) {
 	}
 }
 
-// len reads the length of an array; every element takes at least one byte.
-func (r *keyReader) len() int {
-	n := part(r, msgp.ReadArrayHeaderBytes)
-	if uint64(n) > uint64(len(r.b)) {
+// name reads a string that is not empty.
+func (r *keyReader) name() string {
+	s := r.string()
+	if s == "" && r.err == nil {
 		r.fail()
-		return 0
 	}
-	return int(n)
+	return s
 }
 
 func (r *keyReader) bound() bound {
@@ -261,7 +281,7 @@ func (r *keyReader) span() span {
 func (r *keyReader) hop() hop {
 	r.array(8)
 	return hop{
-		kind: r.string(), direction: driver.Direction(r.uint()),
+		kind: r.name(), direction: driver.Direction(r.uint()),
 		high: r.bound(), low: r.bound(),
 		limitPer: r.int(), offset: r.int(), limit: r.int(), distinct: r.bool(),
 	}

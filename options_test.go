@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // TestOptionsMistakes: settings that cannot work are refused by Open with the reason.
 func TestOptionsMistakes(t *testing.T) {
 	type options = graphcache.Options
-	const s, ms = time.Second, time.Millisecond
+	const s, ms, year = time.Second, time.Millisecond, 365 * 24 * time.Hour
 	for _, tt := range []struct {
 		name string
 		opts options
@@ -41,6 +42,16 @@ func TestOptionsMistakes(t *testing.T) {
 		{"MaxFragments", options{MaxFragments: -2}, "Options.MaxFragments is -2: negative"},
 		{"MaxLoads", options{MaxLoads: -3}, "Options.MaxLoads is -3: negative"},
 		{"MaxAttempts", options{MaxAttempts: -4}, "Options.MaxAttempts is -4: negative"},
+		{"longest", options{TTL: year, ReadTimeout: year / 4, HoldTimeout: year / 4, WriteTimeout: year / 4, HoldTTL: year, LoadTimeout: year / 4, LeaseTTL: year, LookPeriod: year / 10}, ""},
+		{"long TTL", options{TTL: year + 1}, "Options.TTL is 8760h0m0.000000001s: more than 8760h0m0s"},
+		{"endless TTL", options{TTL: math.MaxInt64}, "Options.TTL is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless ReadTimeout", options{ReadTimeout: math.MaxInt64}, "Options.ReadTimeout is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless HoldTimeout", options{HoldTimeout: math.MaxInt64}, "Options.HoldTimeout is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless WriteTimeout", options{WriteTimeout: math.MaxInt64}, "Options.WriteTimeout is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless HoldTTL", options{HoldTTL: math.MaxInt64}, "Options.HoldTTL is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless LoadTimeout", options{LoadTimeout: math.MaxInt64}, "Options.LoadTimeout is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless LeaseTTL", options{LeaseTTL: math.MaxInt64}, "Options.LeaseTTL is 2562047h47m16.854775807s: more than 8760h0m0s"},
+		{"endless LookPeriod", options{LookPeriod: math.MaxInt64}, "Options.LookPeriod is 2562047h47m16.854775807s: more than 8760h0m0s"},
 		{"shortest TTL", options{TTL: s}, ""},
 		{"short TTL", options{TTL: s - 1}, "Options.TTL is 999.999999ms: less than 1s"},
 		{"shortest HoldTTL", options{HoldTTL: 8 * s}, ""},

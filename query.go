@@ -279,7 +279,7 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 		if err != nil {
 			return err
 		}
-		for left := unseen(rows, seen); len(left) > 0; {
+		for left := last.unseen(rows, seen); len(left) > 0; {
 			batch := left[:min(len(left), iterBatch)]
 			left = left[len(batch):]
 			objects, err := fetchObjects[T](ctx, c, x.src.end, farEnds(batch), q.fresh)
@@ -304,18 +304,27 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 			seen = map[[2]string]bool{}
 		}
 		for _, r := range rows {
-			seen[[2]string{r.near, r.far}] = true
+			seen[last.rowKey(r)] = true
 		}
 		last.limit = addOffset(last.limit, limit-yielded)
 	}
 }
 
+// rowKey says which row of the hop it is. Under Distinct there is one for each object:
+// a list that has grown may lead to it before the one that did.
+func (h *hop) rowKey(r row) [2]string {
+	if h.distinct {
+		r.near = ""
+	}
+	return [2]string{r.near, r.far}
+}
+
 // unseen returns the rows that are not in seen.
-func unseen(rows []row, seen map[[2]string]bool) []row {
+func (h *hop) unseen(rows []row, seen map[[2]string]bool) []row {
 	if len(seen) == 0 {
 		return rows
 	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[[2]string{r.near, r.far}] })
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[h.rowKey(r)] })
 }
 
 // farEnds returns the far ends of the rows.

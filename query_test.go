@@ -41,6 +41,10 @@ func TestQueryMistakes(t *testing.T) {
 	}{
 		{"zero", query{}, "the query is empty"},
 		{"refined zero", query{}.Limit(1), "the query is empty"},
+		{"zero as a source", queryFollows.Out(query{}), "the query is empty"},
+		{"zero as the source of a refined query", queryFollows.In(query{}).Distinct().Offset(2), "the query is empty"},
+		{"zero two hops before", queryFollows.Out(queryLikes.In(query{})), "the query is empty"},
+		{"refined zero as a source", queryFollows.Out(query{}.Limit(-1)), "the query is empty"},
 		{"negative limit", out.Limit(-1), "Limit(-1): negative"},
 		{"negative offset", out.Offset(-2), "Offset(-2): negative"},
 		{"negative limit per object", out.LimitPer(-3), "LimitPer(-3): negative"},

@@ -42,8 +42,8 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// From a claim on the load is on its way whatever becomes of the caller:
-		// other processes wait for it.
+		// A claim is followed by a load or given back, whatever becomes of the
+		// caller: other processes wait for it.
 		g.claim(context.WithoutCancel(ctx), reqs)
 		g.takeOff(ctx, reqs)
 		if err := g.land(ctx, reqs); err != nil {

@@ -25,7 +25,11 @@ var (
 )
 
 type (
-	schemaNoID        struct{ Name string }
+	schemaNoID   struct{ Name string }
+	schemaTwoIDs struct {
+		ID   graphcache.ID[schemaTwoIDs]
+		A, B graphcache.ID[schemaTwoIDs] `graph:"id"`
+	}
 	schemaTwoVersions struct {
 		ID   graphcache.ID[schemaTwoVersions]
 		A, B graphcache.Version
@@ -68,6 +72,7 @@ func TestSchemaMistakes(t *testing.T) {
 		{"name of an edge kind used twice", []graphcache.Kind{schemaUsers, noData("user", schemaUsers, schemaUsers)}, `edge kind "user": the name is used twice`},
 		{"not a struct", []graphcache.Kind{graphcache.NewObjectKind[string]("s")}, `object kind "s": string is not a struct`},
 		{"no ID", []graphcache.Kind{graphcache.NewObjectKind[schemaNoID]("n")}, `object kind "n": no field is the ID: graphcache_test.schemaNoID needs a field ID of type graphcache.ID[schemaNoID]`},
+		{"two IDs by tag", []graphcache.Kind{graphcache.NewObjectKind[schemaTwoIDs]("i")}, `object kind "i": field "B": a second field tagged ` + "`graph:\"id\"`"},
 		{"two versions", []graphcache.Kind{graphcache.NewObjectKind[schemaTwoVersions]("v")}, `object kind "v": field "B": a second field of type graphcache.Version`},
 		{"interface", []graphcache.Kind{graphcache.NewObjectKind[schemaAny]("a")}, `object kind "a": field "Data.Deep"`},
 		{"unexported only", []graphcache.Kind{graphcache.NewObjectKind[schemaHidden]("h")}, `object kind "h": field "Box"`},
@@ -143,6 +148,38 @@ func TestKindNotInSchema(t *testing.T) {
 	} {
 		if !errors.Is(err, graphcache.ErrSchema) || !strings.Contains(err.Error(), "is not in the graph's schema") {
 			t.Errorf("%s = %v, want ErrSchema", name, err)
+		}
+	}
+}
+
+// TestKindWithoutEnd: an edge kind that was declared without an end is in no schema, and
+// every use of it says so.
+func TestKindWithoutEnd(t *testing.T) {
+	g, err := graphcache.Open(t.Context(), graphcache.NewSchema(schemaUsers, schemaTeams), memory.NewStore(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, k := range map[string]*graphcache.EdgeKind[schemaUser, schemaTeam, graphcache.NoData]{
+		"no from":   noData[schemaUser]("in", nil, schemaTeams),
+		"no to":     noData[schemaUser, schemaTeam]("in", schemaUsers, nil),
+		"no end":    noData[schemaUser, schemaTeam]("in", nil, nil),
+		"symmetric": noData[schemaUser, schemaTeam]("in", nil, nil).Symmetric(),
+		"to-one":    noData[schemaUser, schemaTeam]("in", nil, nil).ToOne(),
+	} {
+		user, team := graphcache.ID[schemaUser]("ann"), graphcache.ID[schemaTeam]("t")
+		_, get := k.Get(t.Context(), g, user, team)
+		_, count := k.Count(t.Context(), g, user)
+		_, out := k.Out(user).All(t.Context(), g)
+		_, in := k.In(team).IDs(t.Context(), g)
+		for use, err := range map[string]error{
+			"Get": get, "Count": count, "Out": out, "In": in,
+			"Add":        k.Add(t.Context(), g, user, team, graphcache.NoData{}),
+			"Remove":     k.Remove(t.Context(), g, user, team),
+			"ChangeKind": k.ChangeKind(t.Context(), g, user, team, k),
+		} {
+			if !errors.Is(err, graphcache.ErrSchema) {
+				t.Errorf("%s: %s = %v, want ErrSchema", name, use, err)
+			}
 		}
 	}
 }

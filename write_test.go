@@ -46,6 +46,7 @@ func TestWriteErrors(t *testing.T) {
 		{"Put of nil", fixtureUsers.Put(ctx, e, nil), graphcache.ErrInvalid, `graphcache: put user: invalid: the object is nil`},
 		{"Put over another version", fixtureUsers.Put(ctx, e, &fixtureUser{ID: "eve", Version: 40}), graphcache.ErrConflict, `graphcache: put user "eve": conflict: the record's version is 41, not 40`},
 		{"Put of a version that is gone", fixtureUsers.Put(ctx, e, &fixtureUser{ID: "dan", Version: 7}), graphcache.ErrConflict, `graphcache: put user "dan": conflict: the record does not exist, so it does not have version 7`},
+		{"Put of a version without an ID", fixtureUsers.Put(ctx, e, &fixtureUser{Version: 7}), graphcache.ErrInvalid, `graphcache: put user: invalid: user: the ID is empty`},
 		{"Update of nobody", update("dan", func(*fixtureUser) error { return nil }), graphcache.ErrNotFound, `graphcache: update user "dan": not found`},
 		{"Update without an ID", update("", func(*fixtureUser) error { return nil }), graphcache.ErrInvalid, `graphcache: update user: invalid: user: the ID is empty`},
 		{"Update that fails", update("ann", func(u *fixtureUser) error { u.Name = "no"; return errWrite }), errWrite, `graphcache: update user "ann": my reason`},

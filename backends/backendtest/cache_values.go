@@ -22,6 +22,7 @@ func (r *cacheRig) secondaryLimit() {
 	r.outcome(rule+", loading deadlines not counted", fill("g", 1), driver.Done)
 	r.outcome(rule, fill("h", 1), driver.Refused)
 	r.value(rule, "a", "h", "")
+	r.refusedFill(2)
 	r.outcome(rule+"; one in the place of another is not one more", fill("f", 1), driver.Done)
 	r.outcome(rule+"; the primary does not count", r.fillFor(
 		driver.Fill{Anchor: "a", Version: 1, Value: []byte("p"), TTL: long, Limit: 2}), driver.Done)
@@ -32,6 +33,33 @@ func (r *cacheRig) secondaryLimit() {
 	r.claim("a", "", 2)
 	r.outcome(rule+"; those of an earlier version do not count", fill("h", 2), driver.Done)
 	r.value(rule+"; those of an earlier version do not count", "a", "h", "h")
+}
+
+// refusedFill tests that nobody waits for a value that was refused although its
+// version is right. The entry has version 1 and as many secondary values as the limit
+// allows.
+func (r *cacheRig) refusedFill(limit int) {
+	const rule = "a Fill that is Refused although the version is right removes the loading deadline"
+	fill := func(version uint64) driver.Outcome {
+		return r.fillFor(driver.Fill{Anchor: "a", Field: "late", Version: version, Value: []byte("v"), TTL: long, Limit: limit})
+	}
+	for range 2 { // a second load ends like the first
+		r.claimed(rule+", so the next reader may load", r.claim("a", "late", 1), true)
+		if !r.lookup("a", "late").Loading {
+			r.Errorf("a fragment that was claimed has a loading deadline: it has none")
+		}
+		r.outcome("a Fill of another version is Refused", fill(2), driver.Refused)
+		if !r.lookup("a", "late").Loading {
+			r.Errorf("a Fill of another version leaves the loading deadline: it is gone")
+		}
+		r.outcome("an anchor has at most Limit secondary values", fill(1), driver.Refused)
+		if got := r.lookup("a", "late"); got.Loading || got.Version != 1 {
+			r.Errorf("%s, and nothing else: loading %v, version %d, want false and 1", rule, got.Loading, got.Version)
+		}
+		if !r.lookup("a", "loading").Loading {
+			r.Errorf("%s of that fragment only: another one's is gone", rule)
+		}
+	}
 }
 
 // values tests that any bytes come back as they were.

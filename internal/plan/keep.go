@@ -7,60 +7,63 @@ import (
 )
 
 // Keep returns the new document of a record with the fields of the present one that
-// the plan does not know, those of nested records included: another version of the
-// program has written them. What is inside arrays and maps is not looked at, because
-// nothing says which element of the one is which of the other. Neither document is
-// changed.
+// the plan does not know, those of nested records included, also of one that stands
+// under an older name: another version of the program has written them. What is
+// inside arrays and maps is not looked at, because nothing says which element of the
+// one is which of the other. Neither document is changed.
 func (p *Plan) Keep(doc, present driver.Document) driver.Document {
 	return p.root.keep(doc, present)
 }
 
 func (n *node) keep(doc, present driver.Document) driver.Document {
-	known := map[string]*node{}
-	n.know(known)
 	kept := slices.Clone(doc)
+	known := map[string]bool{}
+	n.each(func(f *field) {
+		known[f.name] = true
+		for _, old := range f.was {
+			known[old] = true
+		}
+		if i, j := f.position(doc), f.position(present); i >= 0 && j >= 0 {
+			kept[i].Value = f.node.keepIn(doc[i].Value, present[j].Value)
+		}
+	})
 	for _, f := range present {
-		inner, ok := known[f.Name]
-		if !ok {
+		if !known[f.Name] {
 			kept = append(kept, f)
-			continue
-		}
-		old, isRecord := f.Value.(driver.Document)
-		if inner = inner.record(); inner == nil || !isRecord {
-			continue
-		}
-		i := slices.IndexFunc(doc, func(g driver.Field) bool { return g.Name == f.Name })
-		if i < 0 {
-			continue // an older name: the field has been written under its new one
-		}
-		if now, ok := doc[i].Value.(driver.Document); ok {
-			kept[i].Value = inner.keep(now, old)
 		}
 	}
 	return kept
 }
 
-// know adds the record's fields to known, by all their names.
-func (n *node) know(known map[string]*node) {
+// each calls use with the fields that stand in the record's document.
+func (n *node) each(use func(*field)) {
 	for i := range n.fields {
-		f := &n.fields[i]
-		if f.inline {
-			f.node.elem.know(known)
-			continue
-		}
-		for _, name := range append([]string{f.name}, f.was...) {
-			known[name] = f.node
+		if f := &n.fields[i]; f.inline {
+			f.node.elem.each(use)
+		} else {
+			use(f)
 		}
 	}
 }
 
-// record returns the record that n is or points to, or nil.
-func (n *node) record() *node {
-	for n.form == pointerForm && !n.boxed {
-		n = n.elem
+// keepIn is keep for a value: that of a record, or of a pointer to one.
+func (n *node) keepIn(now, present driver.Value) driver.Value {
+	switch n.form {
+	case recordForm:
+		doc, ok := now.(driver.Document)
+		old, wasRecord := present.(driver.Document)
+		if ok && wasRecord {
+			return n.keep(doc, old)
+		}
+	case pointerForm:
+		if !n.boxed {
+			return n.elem.keepIn(now, present)
+		}
+		box, ok := now.([]driver.Value)
+		old, wasBox := present.([]driver.Value)
+		if ok && wasBox && len(box) == 1 && len(old) == 1 {
+			return []driver.Value{n.elem.keepIn(box[0], old[0])}
+		}
 	}
-	if n.form != recordForm {
-		return nil
-	}
-	return n
+	return now
 }
