@@ -55,6 +55,7 @@ func TestCloseWaitsForTx(t *testing.T) {
 				return e.Tx(t.Context(), func(tx *graphcache.Tx) error {
 					_, err := fixtureUsers.Get(t.Context(), tx, "ann")
 					fixtureMust(t, err)
+					fixtureMust(t, fixtureUsers.Create(t.Context(), tx, &fixtureUser{ID: "bob"}))
 					close(inside)
 					<-goOn
 					if !commits {
@@ -88,6 +89,12 @@ func TestCloseWaitsForTx(t *testing.T) {
 			}
 			if err := tx(); commits && err != nil || !commits && !errors.Is(err, errWrite) {
 				t.Errorf("the transaction, commits %v, returned %v", commits, err)
+			}
+			if _, err := fixtureUsers.Get(t.Context(), e.another(t), "bob"); commits != (err == nil) {
+				t.Errorf("after the transaction, commits %v, the user it created: %v", commits, err)
+			}
+			if n := e.cache.Tokens(); n > 0 {
+				t.Errorf("%d tokens were left behind", n)
 			}
 		})
 	}

@@ -43,27 +43,34 @@ func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
 // finishDelete removes the edges and the record of an object that is marked, as it
 // is known to have been at the stamp.
 func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Object, stamp driver.Stamp) error {
-	own := *marked // edgesOf may change it
-	marked = &own
+	d := deletion{c: c, kind: k, marked: *marked, stamp: stamp}
 	kinds, directions := c.g.shared.schema.edgesAt(k)
 	for i, e := range kinds {
-		if err := c.deleteEdges(ctx, e, directions[i], k, marked, stamp); err != nil {
+		if err := d.removeEdges(ctx, e, directions[i]); err != nil {
 			return fmt.Errorf("remove its %s edges: %w", e.name, err)
 		}
 	}
 	// Whoever else finished the deletion meanwhile did the same.
-	_, err := k.writeObject(ctx, c, driver.Write{Op: driver.Delete, Object: marked, Expect: marked.Version})
+	_, err := k.writeObject(ctx, c, driver.Write{Op: driver.Delete, Object: &d.marked, Expect: d.marked.Version})
 	return err
 }
 
-// deleteEdges removes the marked object's edges of one kind in one direction.
-func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object, stamp driver.Stamp) error {
-	for stuck := 0; stuck < c.g.shared.opts.MaxAttempts; {
-		edges, err := c.edgesOf(ctx, e, d, k, marked, stamp)
+// deletion is the removal of one marked object.
+type deletion struct {
+	c      conn
+	kind   *objectKind
+	marked driver.Object
+	stamp  driver.Stamp // the record was marked then; all reads must see that
+}
+
+// removeEdges removes the object's edges of one kind in one direction.
+func (d *deletion) removeEdges(ctx context.Context, e *edgeKind, direction driver.Direction) error {
+	for stuck := 0; stuck < d.c.g.shared.opts.MaxAttempts; {
+		edges, err := d.edges(ctx, e, direction)
 		if err != nil || len(edges) == 0 {
 			return err
 		}
-		removed, err := c.removeAll(ctx, e, edges)
+		removed, err := d.c.removeAll(ctx, e, edges)
 		if err != nil {
 			return err
 		}
@@ -79,17 +86,17 @@ func (c conn) deleteEdges(ctx context.Context, e *edgeKind, d driver.Direction, 
 	return ErrConflict
 }
 
-// edgesOf returns some of the marked object's edges, none if there are no more. It
-// looks at the mark after it has seen the edges:
+// edges returns some of the object's edges, none if there are no more. It looks at
+// the mark after it has seen the edges:
 //
 //  1. A and B finish the same deletion; B removes the record
 //  2. somebody creates an object with that ID and adds an edge to it
 //  3. A lists the edges
 //
 // An edge that was there while the mark was still there is not of the new object.
-func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *objectKind, marked *driver.Object, stamp driver.Stamp) ([]driver.Edge, error) {
-	results, err := c.readAt(ctx, stamp, driver.Step{
-		Op: driver.ListEdges, Kind: e.name, Direction: d, IDs: []string{marked.ID},
+func (d *deletion) edges(ctx context.Context, e *edgeKind, direction driver.Direction) ([]driver.Edge, error) {
+	results, err := d.c.readAt(ctx, d.stamp, driver.Step{
+		Op: driver.ListEdges, Kind: e.name, Direction: direction, IDs: []string{d.marked.ID},
 		Range: driver.Range{Limit: deleteChunk},
 	})
 	if err != nil {
@@ -102,26 +109,28 @@ func (c conn) edgesOf(ctx context.Context, e *edgeKind, d driver.Direction, k *o
 	if len(edges) == 0 {
 		return nil, nil
 	}
-	present, err := c.readObject(ctx, k, marked.ID)
-	if err == nil && present == nil {
-		present, err = c.markAgain(ctx, k, marked)
-	}
-	if err != nil || present == nil || present.Version != marked.Version {
+	if stands, err := d.stands(ctx); err != nil || !stands {
 		return nil, err
 	}
 	return edges, nil
 }
 
-// markAgain puts the mark back that another process removed before all edges were
-// gone: its schema does not have all their kinds. It returns nil if somebody has
-// created an object with that ID meanwhile.
-func (c conn) markAgain(ctx context.Context, k *objectKind, marked *driver.Object) (*driver.Object, error) {
-	marked.Version = newRecordVersion()
-	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: marked})
-	if err != nil || res.Outcome != driver.Done {
-		return nil, err
+// stands reports whether the record is still there and marked by this deletion. If
+// another process has removed it before all edges were gone, because its schema does
+// not have all their kinds, the mark is put back; not if somebody has created an
+// object with that ID since.
+func (d *deletion) stands(ctx context.Context) (bool, error) {
+	present, err := d.c.readObjectAt(ctx, d.kind, d.marked.ID, d.stamp)
+	if err != nil {
+		return false, err
 	}
-	return marked, nil
+	if present != nil {
+		return present.Version == d.marked.Version, nil
+	}
+	d.marked.Version = newRecordVersion()
+	res, err := d.kind.writeObject(ctx, d.c, driver.Write{Op: driver.Insert, Object: &d.marked})
+	d.stamp = max(d.stamp, res.Stamp)
+	return res.Outcome == driver.Done, err
 }
 
 // removeAll removes the edges that are still as given, and says how many were.
@@ -202,8 +211,8 @@ func (g *Graph) finishDeletes(ctx context.Context, k *objectKind, objects []*dri
 			} else {
 				n++
 			}
-			if ctx.Err() != nil || g.shared.isClosed() {
-				return n, failed
+			if err := ctx.Err(); err != nil {
+				return n, errors.Join(failed, err)
 			}
 		}
 		results, err := g.conn().read(ctx, markedStep(k, objects[len(objects)-1].ID))

@@ -140,7 +140,7 @@ func (fs *flights) remove(f *flight) {
 	if fs.m[f.key] != f {
 		return
 	}
-	if f.queued != nil {
+	if f.queued != nil && !f.queued.abandoned() {
 		fs.m[f.key] = f.queued
 	} else {
 		delete(fs.m, f.key)

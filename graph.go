@@ -38,7 +38,7 @@ type shared struct {
 
 	mu         sync.Mutex // protects what follows
 	closed     bool
-	running    int           // writes and background work under way; grows only while not closed
+	running    int           // writes, transactions and background work under way; grows only while not closed
 	idle       chan struct{} // closed when running falls to 0, if anybody waits for that
 	namespaces map[string]*Graph
 }
@@ -174,10 +174,12 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 	return n, nil
 }
 
-// Close waits for the writes and the background work under way, until ctx ends,
-// and stops the graph and all its namespaces, also if it is called on one of them:
-// every later read and write returns [ErrUnavailable]. It does not close the store and
-// the cache. A second call does the same as the first.
+// Close stops the graph and all its namespaces, also if it is called on one of them,
+// and waits until the writes, transactions and background work under way have ended,
+// or ctx has. Every later read and write returns [ErrUnavailable], those of a running
+// transaction excepted. Close does not close the store and the cache. A second call
+// does the same as the first. The function of a transaction must not call it: it would
+// wait for itself.
 func (g *Graph) Close(ctx context.Context) error {
 	s := g.shared
 	s.mu.Lock()
@@ -192,9 +194,10 @@ func (g *Graph) Close(ctx context.Context) error {
 	return nil
 }
 
-// Settle waits until the background work that has started is done, above all the
-// values that reads have loaded are in the cache. A test calls it between a read
-// that fills and one that it expects to hit.
+// Settle waits until nothing is under way: above all, until the values that reads have
+// loaded are in the cache, but also for writes and transactions of other goroutines. A
+// test calls it between a read that fills and one that it expects to hit. The function
+// of a transaction must not call it: it would wait for itself.
 func (g *Graph) Settle(ctx context.Context) error {
 	if err := g.shared.wait(ctx); err != nil {
 		return fmt.Errorf("graphcache: settle: %w", err)

@@ -307,3 +307,30 @@ func TestLargeNumberOfValues(t *testing.T) {
 		})
 	}
 }
+
+// TestLargePrefixLeavesTheShortOne: a prefix that turns out too large to be cached does
+// not cost the readers of a shorter one theirs.
+func TestLargePrefixLeavesTheShortOne(t *testing.T) {
+	e := fixtureNew(t, func(o *graphcache.Options) { o.MaxFragmentBytes = 16 << 10 })
+	e.seed(t, []fixtureUserID{"ann"})
+	for i := range 200 {
+		id := fixtureUserID(fmt.Sprintf("u%03d", i))
+		e.seed(t, []fixtureUserID{id})
+		fixtureMust(t, fixtureFollows.Add(t.Context(), e, "ann", id, fixtureFollow{Note: strings.Repeat("x", 100)}))
+	}
+	read := func(limit int) {
+		t.Helper()
+		got, err := fixtureFollows.Range(t.Context(), e, "ann", 0, limit)
+		if err != nil || len(got) != limit {
+			t.Fatalf("Range of %d = %d edges, %v", limit, len(got), err)
+		}
+		e.settle(t)
+	}
+	read(10)
+	read(80)
+	before := e.Stats().StoreReads
+	read(10)
+	if n := e.Stats().StoreReads - before; n != 0 {
+		t.Errorf("the short prefix was read from the store again, %d times, after a long one was too large", n)
+	}
+}

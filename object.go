@@ -323,7 +323,12 @@ func (k *objectKind) writeObject(ctx context.Context, c conn, w driver.Write) (r
 
 // readObject returns the object's record from the store, nil if there is none.
 func (c conn) readObject(ctx context.Context, k *objectKind, id string) (*driver.Object, error) {
-	results, err := c.read(ctx, driver.Step{Op: driver.GetObjects, Kind: k.name, IDs: []string{id}})
+	return c.readObjectAt(ctx, k, id, "")
+}
+
+// readObjectAt is readObject in a state that is not before the stamp.
+func (c conn) readObjectAt(ctx context.Context, k *objectKind, id string, stamp driver.Stamp) (*driver.Object, error) {
+	results, err := c.readAt(ctx, stamp, driver.Step{Op: driver.GetObjects, Kind: k.name, IDs: []string{id}})
 	if err != nil {
 		return nil, err
 	}

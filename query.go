@@ -272,7 +272,7 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 		return err
 	}
 	last := &x.src.hops[len(x.src.hops)-1]
-	limit, yielded := last.limit, 0
+	limit, yielded, more := last.limit, 0, 0
 	var seen map[[2]string]bool // the rows of earlier rounds
 	for {
 		rows, err := x.rows()
@@ -296,7 +296,8 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 			}
 		}
 		// Edges to objects that no longer exist have used up the limit: take as
-		// many again as are missing. The list may have grown at its head since.
+		// many again as are missing, and twice as many each time after that. The
+		// list may have grown at its head since.
 		if limit == 0 || len(rows) < last.limit {
 			return nil
 		}
@@ -306,7 +307,8 @@ func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) erro
 		for _, r := range rows {
 			seen[last.rowKey(r)] = true
 		}
-		last.limit = addOffset(last.limit, limit-yielded)
+		more = max(limit-yielded, 2*more)
+		last.limit = addOffset(last.limit, more)
 	}
 }
 

@@ -185,13 +185,16 @@ func (g *Graph) giveBack(ctx context.Context, claims []driver.Claim, entries []d
 		}
 	}
 	ctx = context.WithoutCancel(ctx)
-	g.shared.spawn(func() {
+	send := func() {
 		defer g.logPanic(ctx, "give back claims")
 		ctx, cancel := context.WithTimeout(ctx, g.shared.opts.HoldTimeout)
 		defer cancel()
 		_, err := g.shared.opts.Cache.Fill(ctx, fills)
 		g.countCacheError(err)
-	})
+	}
+	if !g.shared.spawn(send) {
+		send() // the graph is being closed
+	}
 }
 
 // logPanic, deferred, keeps a panic of a backend in the background from ending the
@@ -263,11 +266,22 @@ func (g *Graph) run(batch []boarded, fly func([]boarded)) {
 			g.shared.flights.remove(b.flight)
 			close(b.flight.done)
 		}
+		if !batch[0].flight.waits {
+			g.fill(context.Background(), batch) // which gives their claims back
+		}
 	}
 }
 
-// land waits for the flights of all requests and takes their results.
+// land waits for the flights of all requests and takes their results. It leaves all
+// flights that it has not taken, also when one of them brings a panic.
 func (g *Graph) land(ctx context.Context, reqs []request) error {
+	defer func() {
+		for i := range reqs {
+			if f := reqs[i].flight; f != nil {
+				g.shared.flights.leave(f)
+			}
+		}
+	}()
 	for i := range reqs {
 		r := &reqs[i]
 		if r.flight == nil {
@@ -276,13 +290,7 @@ func (g *Graph) land(ctx context.Context, reqs []request) error {
 		select {
 		case <-r.flight.done:
 		case <-ctx.Done():
-			err := g.leave(ctx, r)
-			for j := range reqs {
-				if f := reqs[j].flight; f != nil {
-					g.shared.flights.leave(f)
-				}
-			}
-			return err
+			return g.whyLeft(ctx, r)
 		}
 		g.shared.flights.leave(r.flight)
 		r.take()
@@ -290,8 +298,8 @@ func (g *Graph) land(ctx context.Context, reqs []request) error {
 	return nil
 }
 
-// leave says why a reader left before its answer came.
-func (g *Graph) leave(ctx context.Context, r *request) error {
+// whyLeft says why a reader left before its answer came.
+func (g *Graph) whyLeft(ctx context.Context, r *request) error {
 	if g.shared.flights.queuedUp(r.flight) && len(g.shared.loads) == cap(g.shared.loads) {
 		return fmt.Errorf("%w: %d loads are under way: %w", ErrOverloaded, cap(g.shared.loads), ctx.Err())
 	}
@@ -326,7 +334,10 @@ func (r *request) take() {
 func (g *Graph) load(ctx context.Context, batch []boarded) {
 	for _, b := range batch {
 		if b.after != nil {
-			<-b.after.done // it was sent, so it ends within LoadTimeout
+			select {
+			case <-b.after.done: // it was sent, so it ends within LoadTimeout
+			case <-b.flight.party.gone:
+			}
 		}
 	}
 	g.read(ctx, batch)
@@ -451,11 +462,14 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 		kind := b.kind
 		if b.flight.err != nil {
 			kind = nil
-		} else if sealed, large := g.seal(&b); large {
-			kind.counters.refusals.Add(1)
-			f.Value, kind = sealed, nil
-		} else {
+		} else if sealed, large := g.seal(&b); !large {
 			f.Value = sealed
+		} else {
+			kind.counters.refusals.Add(1)
+			kind = nil
+			if b.claimed { // else there is a value, a shorter prefix or this very mark
+				f.Value = sealed
+			}
 		}
 		fills, kinds = append(fills, f), append(kinds, kind)
 	}

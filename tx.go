@@ -138,7 +138,13 @@ func (t *Tx) commitLocked(ctx context.Context) error {
 		defer cancel()
 		return commit(ctx, new(session))
 	}
-	return t.g.mutate(ctx, t.anchors, commit)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// Not by Graph.mutate, which refuses to begin anything once the graph is being
+	// closed: Close waits for this transaction, so it may end as it would have.
+	m := mutation{g: t.g, anchors: t.anchors, session: session{shared: t.g.shared, store: t.g.store}}
+	return m.run(context.WithoutCancel(ctx), commit)
 }
 
 // rollback ends a transaction that was not committed, and gives the objects that it
@@ -217,12 +223,15 @@ func (t *Tx) mutate(ctx context.Context, anchors []anchor, fn func(context.Conte
 // failLocked remembers an error of the store. One that only says what is there, or
 // that an argument is wrong, does not spoil the transaction.
 func (t *Tx) failLocked(err error) error {
-	for _, harmless := range []error{nil, ErrNotFound, ErrExists, ErrInvalid, errChanged} {
-		if errors.Is(err, harmless) {
-			return err
-		}
+	if err == nil {
+		return nil
 	}
-	if t.err == nil {
+	harmless := false
+	for _, said := range []error{ErrNotFound, ErrExists, ErrInvalid, errChanged} {
+		harmless = harmless || errors.Is(err, said)
+	}
+	// A backend's error may say both why and that it cannot be relied upon.
+	if (!harmless || errors.Is(err, ErrUnavailable)) && t.err == nil {
 		t.err = err
 	}
 	return err

@@ -278,6 +278,11 @@ func TestWriteTxRollback(t *testing.T) {
 			_ = fixtureUsers.Create(t.Context(), tx, &fixtureUser{ID: "dan"})
 			return nil
 		}, errWrite, `graphcache: transaction: an operation in it failed: write the store: my reason`, false},
+		{"a write is not answered, unnoticed", backendtest.DropReplies(backendtest.Nth("Tx.Write", 3), driver.ErrNotFound), func(tx *graphcache.Tx) error {
+			_ = fixtureUsers.Create(t.Context(), tx, &fixtureUser{ID: "dan"})
+			return nil
+		}, graphcache.ErrUnavailable,
+			`graphcache: transaction: an operation in it failed: unavailable: the transaction cannot commit: the store did not answer a write: not found`, false},
 		{"the holds fail", backendtest.FailOn(backendtest.On("Hold"), errWrite), nil, graphcache.ErrUnavailable,
 			"graphcache: transaction: unavailable: the cache did not accept the holds of a write: my reason", false},
 		{"the commit is refused", backendtest.FailOn(backendtest.On("Tx.Commit"), driver.ErrUnavailable), nil, graphcache.ErrUnavailable,

@@ -129,16 +129,13 @@ func (c *Cache) fillLocked(fill *driver.Fill, now moment) driver.Outcome {
 		return driver.Refused
 	}
 	// A value that cannot fit must not drive out all others first.
-	if e.sizeWith(fill) > c.maxBytes {
+	outcome := driver.Done
+	if e.sizeWith(fill) > c.maxBytes || !e.fill(fill, now) {
+		outcome = driver.Refused
 		e.giveBack(fill.Field)
-		return driver.Refused
-	}
-	if !e.fill(fill, now) {
-		e.giveBack(fill.Field)
-		return driver.Refused
 	}
 	c.settleLocked(e, now)
-	return driver.Done
+	return outcome
 }
 
 // Hold implements driver.Cache.
