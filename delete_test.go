@@ -56,16 +56,6 @@ func deleteRecord(t *testing.T, e *fixtureEngine, id string) *driver.Object {
 	return results[0].Objects[0]
 }
 
-// deleteAt makes act run right before the call of e with the number.
-func deleteAt(e *fixtureEngine, call int, act func(fixtureCall)) {
-	e.on(func(c fixtureCall) backendtest.Fault {
-		if c.total == call {
-			act(c)
-		}
-		return backendtest.Fault{}
-	})
-}
-
 // TestDeleteByTwoSchemas: an old program finishes the deletion that a new one has begun,
 // at any moment of it, and removes the record while edges of kinds that it does not know
 // remain. The new one's Delete removes these too.
