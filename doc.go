@@ -167,7 +167,9 @@
 // whose end does not exist; queries for objects do not show it, though they do follow
 // it to the next hop, and [Graph.Repair] removes it. A deletion that dies half-way can
 // leave one too, if a program whose schema lacks the edge's kind finishes it. An object
-// that is created under the ID before the repair has the edge.
+// that is created under the ID before the repair has the edge. It also has an edge that
+// [EdgeKind.ChangeKind] was moving, if the object before it was deleted and it was
+// created between two steps of that one call.
 //
 // A list that is longer than its cached prefix is read from the store when a query
 // asks for all of it. Give queries a limit.
