@@ -7,8 +7,8 @@ import (
 
 // The interfaces in this file are abilities that a [Store] may have; graphcache finds
 // them by type assertion, and a store without them still works. Of this version
-// graphcache uses [Transactor]. The others are for what is to come: nothing calls them
-// yet, and they may change.
+// graphcache uses [Transactor] and [Generations]. The others are for what is to come:
+// nothing calls them yet, and they may change.
 
 // Transactor is a [Store] that can apply several writes as one.
 type Transactor interface {
@@ -68,12 +68,14 @@ type IndexEntry struct {
 	Fields []string
 }
 
-// Generations is a [Store] that keeps a counter for each kind. Raising it drops
-// every cached value of the kind. Not used yet.
+// Generations is a [Store] that keeps a counter for each kind, the same in all its
+// namespaces. Raising it drops every cached value of the kind.
 type Generations interface {
-	// Generations returns the counters that are not 0.
+	// Generations returns the counters that are not 0, by kind. It is
+	// linearizable like a Read. The caller owns the map.
 	Generations(ctx context.Context) (map[string]uint64, error)
-	// Raise adds one to the counters of the kinds.
+	// Raise adds one to the counters of the kinds, which need not be declared.
+	// After an error some may have been raised.
 	Raise(ctx context.Context, kinds []string) error
 }
 
@@ -84,12 +86,12 @@ type Feed interface {
 	// ends; the empty token starts at now. An error ends the sequence; one that
 	// wraps ErrNotFound says that the token is no longer known and changes
 	// were lost.
-	Changes(ctx context.Context, after string) iter.Seq2[Change, error]
+	Changes(ctx context.Context, after string) iter.Seq2[FeedEvent, error]
 }
 
-// Change is one record that was written. Fields that the store cannot tell are
+// FeedEvent is one record that was written. Fields that the store cannot tell are
 // empty.
-type Change struct {
+type FeedEvent struct {
 	// Token resumes the feed after this change.
 	Token string
 	// Kind is the kind of the object or edge. ID is set for an object, From

@@ -20,7 +20,7 @@ type Store interface {
 	ID(ctx context.Context) (string, error)
 
 	// Ensure prepares the database for the kinds of a schema: collections,
-	// uniqueness of records, what the reads below need to be fast. It is
+	// uniqueness of records, indexes, what the reads below need to be fast. It is
 	// idempotent, drops nothing, and may be called by many processes at once.
 	// Kinds that the database has and the schema has not are left alone.
 	Ensure(ctx context.Context, schema Schema) error
@@ -75,7 +75,26 @@ type Schema struct {
 
 // ObjectKind describes a kind of objects to a store.
 type ObjectKind struct {
-	Name string
+	Name    string
+	Indexes []Index
+}
+
+// Index is an index on a kind of objects. It makes FindObjects fast whose Filter asks
+// for its first columns to be equal to a value, and whose Order is that of the ones
+// that follow.
+//
+// An object's entry is the values of the columns. A column that is a List gives an
+// entry for each of its distinct elements, and none if there are none; at most one
+// column of an index is a List. An object that is marked Deleting has no entry.
+type Index struct {
+	// Name is unique within the kind.
+	Name    string
+	Columns []Column
+	// Unique: no two objects may have the same entry, unless a value in it is
+	// nil. A write that would break it is Exists, with the index's name. Ensure
+	// returns an error that wraps ErrExists if the objects that are there break
+	// it, and names the index.
+	Unique bool
 }
 
 // EdgeKind describes a kind of edges to a store.
@@ -145,6 +164,17 @@ const (
 	// To), after the one whose ends are (IDs[0], IDs[1]); without IDs, from the
 	// start. It serves repair, not queries, and need not be fast.
 	ScanEdges
+	// FindObjects asks for the objects of the kind that Filter matches, in Order,
+	// and those that are equal in it by ID ascending; objects marked Deleting
+	// excepted. IDs, Ends and Direction do not apply. The result has their IDs.
+	FindObjects
+	// FindEdges asks for the edges in the lists of IDs, between Range's bounds of
+	// time, that Filter matches. If Far names a kind, the object at the far end
+	// must exist and not be Deleting; Filter and Order may then have columns of
+	// that object. The rows are in Order, and those that are equal in it by far
+	// end and then by near end ascending; without an Order they are in the order
+	// of IDs, and for each of them in list order.
+	FindEdges
 	// ScanDeleting asks for up to Range.Limit objects of the kind that are
 	// marked Deleting, ordered by ID, after IDs[0]; without IDs, from the
 	// start. It is asked at every Open and must be cheap when there are none.
@@ -162,6 +192,30 @@ type Step struct {
 	// Ends are the far ends that GetEdges looks for, the same for every ID.
 	Ends  []string
 	Range Range
+
+	// What follows is for FindObjects and FindEdges. It is applied in this
+	// order: Range's bounds of time, Filter, Order, LimitPer, Distinct, After,
+	// Range's Offset, its Limit.
+
+	// Filter is the condition; nil matches everything.
+	Filter *Filter
+	// Order sorts the results.
+	Order []Order
+	// Far is the kind of the objects at the far ends, if they count.
+	Far string
+	// LimitPer keeps the first rows of each of IDs; 0 keeps all.
+	LimitPer int
+	// Distinct keeps the first row of each far end.
+	Distinct bool
+	// After keeps what comes after a place in the order, whether or not a result
+	// stands there. It has the values of the Order's columns and then, for
+	// FindObjects, the ID, for FindEdges, the far end and the near end; for
+	// FindEdges without an Order the near end, the time, and the far end, and
+	// then IDs has the near end. Nil is the start.
+	After []Value
+	// Count asks for the number of results instead of the results; Offset and
+	// Limit do not apply.
+	Count bool
 }
 
 // Range is a part of an edge list. A list is ordered by (Time descending, far end
@@ -183,19 +237,32 @@ type Result struct {
 	// Lists answers GetEdges and ListEdges, one list for each ID; ScanEdges
 	// gives a single list. GetEdges returns the edges in list order.
 	Lists [][]Edge
-	// Counts answers CountEdges, one for each ID.
+	// Counts answers CountEdges, one for each ID; and a FindObjects or FindEdges
+	// with Count, the only element.
 	Counts []int
+	// IDs answers FindObjects.
+	IDs []string
+	// Rows answers FindEdges.
+	Rows []Row
+}
+
+// Row is an edge and the object in whose list it was found.
+type Row struct {
+	ID   string
+	Edge Edge
 }
 
 // WriteOp is what a [Write] does.
 type WriteOp uint8
 
 const (
-	// Insert adds a record. It is Exists if the key is taken.
+	// Insert adds a record. It is Exists if the key is taken, or an entry of it in
+	// a unique index.
 	Insert WriteOp = iota + 1
 	// Replace puts a record in the place of the one with the same key. It is
-	// Missing if there is none, Conflict if that one is not as expected. In a
-	// ToOne kind it may change the edge's To.
+	// Missing if there is none, Conflict if that one is not as expected, Exists
+	// if another record has an entry of it in a unique index. In a ToOne kind it
+	// may change the edge's To.
 	Replace
 	// Delete removes a record; of Object or Edge only the key counts. It is
 	// Missing or Conflict like Replace.
@@ -204,7 +271,27 @@ const (
 	// the Version of Edge and keeping time and data. It is Missing or Conflict
 	// like Replace, and Exists if the key is taken in the new kind.
 	Rekind
+	// Modify applies Changes to the object with the key, all of them or none,
+	// and adds 1 to its version; of Object only the ID counts. It is Missing if
+	// there is none or it is Deleting, and Conflict if it is not as expected or
+	// a sum would not be within its bounds. It is used for columns that are no
+	// part of an index.
+	Modify
 )
+
+// Change is what Modify does to one column: a field at the top of an object's
+// document, without older names. Columns are distinct.
+type Change struct {
+	Column *Column
+	// Set is the new value, unless Add is not nil.
+	Set Value
+	// Add is added to the number that is there, an int64 or a float64 as this
+	// one is; a field that is missing or null counts as the column's Zero. The
+	// sum must be from Low to High, numbers of the same type, both inclusive;
+	// where they are nil there is no bound.
+	Add       Value
+	Low, High Value
+}
 
 // Write is one change of one record.
 type Write struct {
@@ -222,6 +309,8 @@ type Write struct {
 	// they must have, a field that is missing counting as nil; any difference
 	// is a Conflict. It catches writers that do not know about versions.
 	Old Document
+	// Changes are what Modify does.
+	Changes []Change
 }
 
 // WriteResult is what became of one [Write].
@@ -235,4 +324,7 @@ type WriteResult struct {
 	// after Exists and Conflict in a store that cannot tell.
 	Object *Object
 	Edge   *Edge
+	// Index is the unique index because of which the outcome is Exists, empty if
+	// it is because of the key. Object is nil then.
+	Index string
 }
