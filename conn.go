@@ -16,14 +16,18 @@ type Conn interface {
 
 // conn is the way to the store: through the cache, or inside a transaction.
 type conn struct {
-	g  *Graph
-	tx *Tx // nil outside a transaction
+	g    *Graph
+	tx   *Tx   // nil outside a transaction
+	peek *peek // set by Explain
 }
 
 func (g *Graph) conn() conn { return conn{g: g} }
 
 // fetch answers the requests.
 func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) error {
+	if c.peek != nil {
+		return c.peek.fetch(ctx, c, reqs, fresh)
+	}
 	if c.tx != nil {
 		return c.tx.fetch(ctx, reqs)
 	}

@@ -17,10 +17,16 @@ import (
 // deleteChunk is how many edges one write of a deletion removes.
 const deleteChunk = 256
 
-// delete marks the object and removes it.
-func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
+// delete marks the object and removes it. wanted, if it is not nil, looks at the record
+// first, which may be nil, and reports whether it is to be deleted.
+func (c conn) delete(ctx context.Context, k *objectKind, id string, wanted func(*driver.Object) (bool, error)) error {
 	return c.attempts(ctx, func() (bool, error) {
 		present, err := c.readObject(ctx, k, id)
+		if err == nil && wanted != nil {
+			if ok, err := wanted(present); err != nil || !ok {
+				return true, err
+			}
+		}
 		switch {
 		case err != nil:
 			return true, err
@@ -30,7 +36,7 @@ func (c conn) delete(ctx context.Context, k *objectKind, id string) error {
 			marked := *present
 			marked.Version++
 			marked.Deleting = true
-			res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Replace, Object: &marked, Expect: present.Version})
+			res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Replace, Object: &marked, Expect: present.Version}, present)
 			if err != nil || res.Outcome != driver.Done {
 				return false, err
 			}
@@ -51,7 +57,7 @@ func (c conn) finishDelete(ctx context.Context, k *objectKind, marked *driver.Ob
 		}
 	}
 	// Whoever else finished the deletion meanwhile did the same.
-	_, err := k.writeObject(ctx, c, driver.Write{Op: driver.Delete, Object: &d.marked, Expect: d.marked.Version})
+	_, err := k.writeObject(ctx, c, driver.Write{Op: driver.Delete, Object: &d.marked, Expect: d.marked.Version}, &d.marked)
 	return err
 }
 
@@ -128,7 +134,7 @@ func (d *deletion) stands(ctx context.Context) (bool, error) {
 		return present.Version == d.marked.Version, nil
 	}
 	d.marked.Version = newRecordVersion()
-	res, err := d.kind.writeObject(ctx, d.c, driver.Write{Op: driver.Insert, Object: &d.marked})
+	res, err := d.kind.writeObject(ctx, d.c, driver.Write{Op: driver.Insert, Object: &d.marked}, nil)
 	d.stamp = max(d.stamp, res.Stamp)
 	return res.Outcome == driver.Done, err
 }

@@ -61,8 +61,14 @@ func (k *edgeKind) declare() error {
 		}
 	}
 	var err error
-	k.plan, err = plan.Of(label, k.data, func(reflect.StructField) bool { return false })
-	return err
+	if k.plan, err = plan.Of(label, k.data, func(reflect.StructField) bool { return false }); err != nil {
+		return err
+	}
+	for _, t := range k.plan.Tagged() {
+		d := t.Column.Driver()
+		return fmt.Errorf("%w: %s: field %q: only objects have indexes", ErrSchema, label, d.Name())
+	}
+	return nil
 }
 
 // ToOne returns the kind as one that leads from an object to at most one other:

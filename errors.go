@@ -20,8 +20,8 @@ var (
 	// ErrConflict: the record changed under a write that depended on it, in each
 	// of Options.MaxAttempts attempts; or its Version is not the one given.
 	ErrConflict = driver.ErrConflict
-	// ErrExists: there is a record with that ID, or an edge with those ends,
-	// already.
+	// ErrExists: there is a record with that ID, an edge with those ends, or an
+	// object with those values in a unique index, which the error names, already.
 	ErrExists = driver.ErrExists
 	// ErrInvalid: an argument or a value cannot be accepted. Nothing was sent.
 	ErrInvalid = driver.ErrInvalid
@@ -34,6 +34,8 @@ var (
 	// ErrOverloaded: the context ended while the read was queued behind
 	// Options.MaxLoads. The context's error is wrapped too.
 	ErrOverloaded = driver.ErrOverloaded
+	// ErrCursor: Page was given a cursor that is not one, or not of its query.
+	ErrCursor = driver.ErrCursor
 	// ErrUnknownOutcome: the store did not answer a write, which may have been
 	// applied or may yet be. Read the record to find out; for Options.HoldTTL
 	// such reads go to the store.

@@ -3,6 +3,7 @@ package graphcache
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -14,27 +15,33 @@ import (
 type exec struct {
 	ctx   context.Context
 	c     conn
-	src   source
+	ids   []string
+	hops  []hop
 	fresh Freshness
 	// starts are the objects that the last hop starts from, once they are known.
 	starts  []string
 	started bool
 }
 
-// row is an edge of a hop and the object in whose list it is.
+// row is one result of a hop: an edge, the object in whose list it is, and if it had to
+// be looked at, the object that it leads to. Of a hop that starts from a kind there is
+// only the far end.
 type row struct {
 	edge
-	near string
+	near   string
+	object *value
 }
+
+func (x *exec) last() *hop { return &x.hops[len(x.hops)-1] }
 
 // start runs all hops but the last.
 func (x *exec) start() error {
 	if x.started {
 		return nil
 	}
-	x.starts = x.src.ids
-	for i := range x.src.hops[:len(x.src.hops)-1] {
-		rows, err := x.hop(&x.src.hops[i], x.starts)
+	x.starts = x.ids
+	for i := range x.hops[:len(x.hops)-1] {
+		rows, err := x.hop(&x.hops[i], x.starts)
 		if err != nil {
 			return err
 		}
@@ -44,12 +51,12 @@ func (x *exec) start() error {
 	return nil
 }
 
-// rows returns the edges of the last hop.
+// rows returns the results of the last hop.
 func (x *exec) rows() ([]row, error) {
 	if err := x.start(); err != nil {
 		return nil, err
 	}
-	return x.hop(&x.src.hops[len(x.src.hops)-1], x.starts)
+	return x.hop(x.last(), x.starts)
 }
 
 // distinct returns the IDs without repetitions.
@@ -65,10 +72,68 @@ func distinct(ids []string) []string {
 	return kept
 }
 
-// hop returns the edges of one hop. With a limit, no list is read further than the
-// limit can reach, nor need it be: a list leads to an object once, so one that is
-// longer fills the limit by itself, whatever Distinct leaves out.
+// cached reports whether the cache may answer.
+func (x *exec) cached() bool {
+	return x.c.tx == nil && x.fresh != Fresh && x.c.g.shared.opts.Cache != nil
+}
+
+// plan returns the hop's kind as the graph uses it, and the hop's plan.
+func (x *exec) plan(h *hop) (*boundKind, hopPlan) {
+	var k *boundKind
+	if h.edge != nil {
+		k = x.c.g.edges[h.edge]
+	} else {
+		k = x.c.g.objects[h.end]
+	}
+	return k, planHop(h, k, x.cached())
+}
+
+// hop returns the results of one hop.
 func (x *exec) hop(h *hop, starts []string) ([]row, error) {
+	k, p := x.plan(h)
+	switch {
+	case h.edge != nil && len(starts) == 0:
+		return nil, nil
+	case p.access == ByStore:
+		return x.ask(k, h, starts)
+	case h.edge == nil:
+		return x.objects(k, h, p)
+	case h.plain():
+		return x.edges(h, starts)
+	}
+	rows, ok, err := x.filtered(h, starts)
+	if err != nil || ok {
+		return rows, err
+	}
+	return x.ask(k, h, starts)
+}
+
+// ask lets the store find the results of a hop.
+func (x *exec) ask(k *boundKind, h *hop, starts []string) ([]row, error) {
+	reqs := [...]request{k.storeRequest(h, starts, false)}
+	if err := x.c.fetch(x.ctx, reqs[:], x.fresh); err != nil {
+		return nil, err
+	}
+	if h.edge == nil {
+		return rowsOf(reqs[0].list), nil
+	}
+	return reqs[0].rows, nil
+}
+
+// rowsOf returns the rows of a list of objects.
+func rowsOf(l edgeList) []row {
+	rows := make([]row, l.len())
+	for i := range rows {
+		rows[i].edge = l.at(i)
+	}
+	return rows
+}
+
+// edges returns the rows of a hop without conditions, in the order of the lists. With a
+// limit, no list is read further than the limit can reach, nor need it be: a list leads
+// to an object once, so one that is longer fills the limit by itself, whatever Distinct
+// leaves out.
+func (x *exec) edges(h *hop, starts []string) ([]row, error) {
 	limit := h.limitPer // of one list
 	if h.limit > 0 {
 		if reach := addOffset(h.limit, h.offset); limit == 0 || reach < limit {
@@ -86,7 +151,7 @@ func (x *exec) hop(h *hop, starts []string) ([]row, error) {
 	var rows []row
 	for i, l := range lists {
 		for _, e := range l {
-			rows = append(rows, row{e, starts[i]})
+			rows = append(rows, row{edge: e, near: starts[i]})
 		}
 	}
 	if h.distinct {
@@ -117,6 +182,90 @@ func window(rows []row, offset, limit int) []row {
 	return rows
 }
 
+// iterBatch is how many objects are loaded at once when there is no limit.
+const iterBatch = 1024
+
+// each calls use with the results of the query that are there and match, in batches
+// with their objects, until it returns false.
+func (x *exec) each(use func([]row) (bool, error)) error {
+	h := x.last()
+	limit, used, more := h.limit, 0, 0
+	var seen map[[2]string]bool // the rows of earlier rounds
+	for {
+		rows, err := x.rows()
+		if err != nil {
+			return err
+		}
+		for left := h.unseen(rows, seen); len(left) > 0; {
+			batch := left[:min(len(left), iterBatch)]
+			left = left[len(batch):]
+			if batch, err = x.load(h, batch); err != nil {
+				return err
+			}
+			if limit > 0 {
+				batch = batch[:min(len(batch), limit-used)]
+			}
+			used += len(batch)
+			if goOn, err := use(batch); err != nil || !goOn || limit > 0 && used == limit {
+				return err
+			}
+		}
+		// Objects that no longer exist, or no longer match, have used up the
+		// limit: take as many again as are missing, and twice as many each time
+		// after that. The list may have grown at its head since.
+		if limit == 0 || len(rows) < h.limit {
+			return nil
+		}
+		if seen == nil {
+			seen = map[[2]string]bool{}
+		}
+		for i := range rows {
+			seen[h.rowKey(&rows[i])] = true
+		}
+		more = max(limit-used, 2*more)
+		h.limit = addOffset(h.limit, more)
+	}
+}
+
+// load fetches the objects of the rows that have none, checks that they match, and
+// returns the rows whose objects do, in their order: a row may be from another moment
+// than the object.
+func (x *exec) load(h *hop, rows []row) ([]row, error) {
+	missing := slices.ContainsFunc(rows, func(r row) bool { return r.object == nil })
+	if !missing {
+		return rows, nil
+	}
+	rows, err := x.withObjects(h, rows)
+	if err != nil {
+		return nil, err
+	}
+	if !x.c.g.shared.unchecked {
+		if rows, err = matching(rows, h.where); err != nil {
+			return nil, err
+		}
+	}
+	if len(h.order) == 0 {
+		return rows, nil
+	}
+	return h.sort(rows)
+}
+
+// withObjects fetches the objects of the rows in one batch, and returns the rows whose
+// objects exist.
+func (x *exec) withObjects(h *hop, rows []row) ([]row, error) {
+	values, err := fetchValues(x.ctx, x.c, h.end, farEnds(rows), x.fresh)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([]row, 0, len(rows))
+	for i, r := range rows {
+		if r.object = values[i]; r.object != nil {
+			kept = append(kept, r)
+		}
+	}
+	return kept, nil
+}
+
 // lists returns the first edges of each object's list that are within the hop's
 // times, at most limit of each, if that is not 0.
 func (x *exec) lists(h *hop, starts []string, s span) ([][]edge, error) {
@@ -143,7 +292,7 @@ func (x *exec) prefixes(h *hop, starts []string, need *span, use func(i int, l e
 	if err != nil || len(starts) == 0 {
 		return err
 	}
-	if x.c.tx != nil || x.fresh == Fresh || x.c.g.shared.opts.Cache == nil {
+	if !x.cached() {
 		for i := range starts {
 			use(i, edgeList{}) // answers nothing: what is asked for is read as such
 		}
@@ -185,15 +334,29 @@ func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]ed
 	return nil
 }
 
-// count returns the number of rows of the last hop. Lists that are not cached whole
+// count returns the number of results of the last hop. Lists that are not cached whole
 // are counted, not loaded, unless it matters which objects their edges lead to.
 func (x *exec) count() (int, error) {
-	h := &x.src.hops[len(x.src.hops)-1]
+	h := x.last()
 	if err := x.start(); err != nil {
 		return 0, err
 	}
-	if h.distinct && len(x.starts) > 1 {
-		rows, err := x.rows()
+	k, p := x.plan(h)
+	switch {
+	case h.edge != nil && len(x.starts) == 0:
+		return 0, nil
+	case p.access == ByStore:
+		return x.countFound(h, k.storeRequest(h, x.starts, true))
+	case h.edge == nil:
+		return x.countObjects(k, h, p)
+	case !h.plain():
+		rows, ok, err := x.filtered(h, x.starts)
+		if err == nil && !ok {
+			return x.countFound(h, k.storeRequest(h, x.starts, true))
+		}
+		return len(rows), err
+	case h.distinct && len(x.starts) > 1:
+		rows, err := x.edges(h, x.starts)
 		return len(rows), err
 	}
 	counts, err := x.counts(h, x.starts)
@@ -207,11 +370,29 @@ func (x *exec) count() (int, error) {
 		}
 		total += n
 	}
-	total -= min(total, h.offset)
+	return h.within(total), nil
+}
+
+// within returns how many of n results the hop's offset and limit leave.
+func (h *hop) within(n int) int {
+	n -= min(n, h.offset)
 	if h.limit > 0 {
-		total = min(total, h.limit)
+		n = min(n, h.limit)
 	}
-	return total, nil
+	return n
+}
+
+// countFound counts what a search finds.
+func (x *exec) countFound(h *hop, r request) (int, error) {
+	reqs := [...]request{r}
+	if err := x.c.fetch(x.ctx, reqs[:], x.fresh); err != nil {
+		return 0, err
+	}
+	n, _, err := msgp.ReadIntBytes(reqs[0].body)
+	if err != nil {
+		return 0, fmt.Errorf("%s: decode a count: %w", r.kind.name, err)
+	}
+	return h.within(n), nil
 }
 
 // counts returns the number of edges within the hop's times in each list.

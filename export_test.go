@@ -7,6 +7,9 @@ func DropAnchors(g *Graph, drop func(kind string, a AnchorType, id string) bool)
 	g.shared.dropped = func(a anchor) bool { return drop(a.kind, a.typ, a.id) }
 }
 
+// Uncheck makes the graph leave out the check that loaded objects still match.
+func Uncheck(g *Graph) { g.shared.unchecked = true }
+
 // AnchorType is the type of an anchor.
 type AnchorType = anchorType
 
@@ -15,6 +18,8 @@ const (
 	ObjectAnchor = objectAnchor
 	OutAnchor    = outAnchor
 	InAnchor     = inAnchor
+	IndexAnchor  = indexAnchor
+	KindAnchor   = kindAnchor
 )
 
 // The sizes of cached prefixes.

@@ -24,6 +24,9 @@ type flightKey struct {
 	field   string
 	version uint64
 	size    int
+	// A read that began after its kind was invalidated must not take what was
+	// loaded before.
+	generation uint64
 }
 
 // flight is one fragment on its way: read from the store, or awaited from another

@@ -21,15 +21,20 @@ const (
 // request is one fragment that a read needs, and what has become of it.
 type request struct {
 	kind   *boundKind
-	id     string // the object, or the one whose edges are asked for
+	id     string // the object, or the one whose edges are asked for, or that of the anchor
 	typ    anchorType
 	anchor string // key
 	field  string // key, empty for the primary fragment
+	// direct requests are answered by the store and not cached: no anchor covers
+	// what they depend on. Their field says what they ask for.
+	direct bool
 
 	// What the store is asked for if it comes to that.
-	op   driver.Op
-	end  string // GetEdges
-	span span   // ListEdges, CountEdges
+	op     driver.Op
+	end    string  // GetEdges
+	span   span    // ListEdges, CountEdges, FindObjects, FindEdges
+	search *search // FindObjects, FindEdges
+	prefix string  // of an index, in words
 	// size is the number of edges that a primary list is loaded with, 0 for any
 	// other fragment; need is the span that the reader wants of it.
 	size int
@@ -41,11 +46,12 @@ type request struct {
 	err error
 
 	// The way there.
-	next    protocol.Next
-	claimed bool // the cache expects its load
-	foreign bool // the primary value has another schema's layout: look in the field
-	flight  *flight
-	leads   bool // this request's caller started the flight
+	generation uint64 // of the kind, when the read began
+	next       protocol.Next
+	claimed    bool // the cache expects its load
+	foreign    bool // the primary value has another schema's layout: look in the field
+	flight     *flight
+	leads      bool // this request's caller started the flight
 }
 
 // value is a fragment's content: what an envelope carries, decoded as far as lists
@@ -54,11 +60,27 @@ type value struct {
 	flags byte
 	body  []byte
 	list  edgeList // of a fragment that is a list
+	rows  []row    // of FindEdges
 	items int      // objects or edges in it
 }
 
-// isList reports whether the fragment's body is an edge list.
-func (r *request) isList() bool { return r.op == driver.ListEdges || r.op == driver.GetEdges }
+// search is what FindObjects and FindEdges are asked for besides a span.
+type search struct {
+	ids      []string // the starts of FindEdges
+	filter   *driver.Filter
+	order    []driver.Order
+	after    []driver.Value
+	far      string
+	limitPer int
+	distinct bool
+	count    bool
+}
+
+// isList reports whether the fragment's body is a list, of edges or, without times and
+// data, of objects.
+func (r *request) isList() bool {
+	return r.op == driver.ListEdges || r.op == driver.GetEdges || r.op == driver.FindObjects && !r.search.count
+}
 
 // objectRequest asks for one object.
 func (k *boundKind) objectRequest(id string) request {
@@ -113,6 +135,66 @@ func (k *boundKind) endRequest(d driver.Direction, id, end string) request {
 	return request{kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(), op: driver.GetEdges, end: end}
 }
 
+// indexRequest asks for the objects whose entry in an index starts with the values: the
+// first of them by ID.
+func (k *boundKind) indexRequest(ix *index, values []driver.Value) request {
+	id := ix.anchorID(values)
+	return request{
+		kind: k, id: id, typ: indexAnchor, anchor: k.anchorKey(indexAnchor, id),
+		op: driver.FindObjects, size: longPrefix, search: &search{filter: ix.filter(values)},
+		prefix: ix.name + " " + valueString(values),
+	}
+}
+
+// orderRequest asks for what the hop finds under the only values of its plan's index.
+func (k *boundKind) orderRequest(h *hop, p hopPlan, count bool) request {
+	r := k.searchRequest(indexAnchor, p.index.anchorID(p.prefixes[0]), h, count)
+	r.prefix = p.index.name + " " + valueString(p.prefixes[0])
+	return r
+}
+
+// searchRequest asks for what the hop finds among the objects that an anchor of its kind
+// covers, which the filter selects.
+func (k *boundKind) searchRequest(t anchorType, id string, h *hop, count bool) request {
+	s := &search{filter: driverFilter(h.where), order: driverOrder(h.order), after: h.after, count: count}
+	f := field{typ: findField, fingerprint: k.fingerprint, span: span{offset: h.offset, limit: h.limit}}
+	if count {
+		f.typ, f.span, s.order, s.after = foundField, span{}, nil, nil
+	}
+	c := hop{where: h.where, order: h.order, after: s.after}
+	f.end = string(appendValues(c.appendKey(nil), c.after))
+	return request{
+		kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(),
+		op: driver.FindObjects, span: f.span, search: s,
+	}
+}
+
+// storeRequest asks the store for what the hop finds.
+func (k *boundKind) storeRequest(h *hop, starts []string, count bool) request {
+	s := &search{
+		ids: starts, filter: driverFilter(h.whereEdge, h.where), order: driverOrder(h.order), after: h.after,
+		limitPer: h.limitPer, distinct: h.distinct, count: count,
+	}
+	r := request{
+		kind: k, typ: kindAnchor, anchor: "store", op: driver.FindObjects, search: s, direct: true,
+		span: span{high: h.high, low: h.low, offset: h.offset, limit: h.limit},
+	}
+	if h.edge != nil {
+		r.op, r.typ = driver.FindEdges, edgesAnchor(h.direction)
+		if h.needsObjects() {
+			s.far = h.end.name
+		}
+	}
+	// The key keeps what is asked for apart in flight.
+	b := k.space.appendAnchorPrefix(nil, r.typ, k.name)
+	b = appendValues(h.appendKey(b), h.after)
+	for _, id := range starts {
+		b = msgp.AppendString(b, id)
+	}
+	r.field = string(msgp.AppendBool(b, count))
+	return r
+}
+
 // direction returns the direction of a list's anchor.
 func (r *request) direction() driver.Direction {
 	if r.typ == inAnchor {
@@ -156,6 +238,9 @@ func (r *request) judge(e driver.Entry) protocol.Found {
 		return protocol.Nothing
 	}
 	env, err := unseal(e.Value, r.anchor, r.field)
+	if err == nil && env.generation < r.generation {
+		return protocol.Short // from before the kind was last invalidated
+	}
 	if err == nil && env.fingerprint != r.kind.fingerprint {
 		// Another program version's layout. Its value is left alone, and this
 		// version keeps its own beside it.
@@ -185,6 +270,11 @@ func stepsFor(reqs []*request) (steps []driver.Step, places []place) {
 	index := map[shape]int{}
 	places = make([]place, len(reqs))
 	for i, r := range reqs {
+		if r.search != nil {
+			places[i] = place{step: len(steps)}
+			steps = append(steps, r.searchStep())
+			continue
+		}
 		s := shape{kind: r.kind.name, op: r.op, direction: r.direction(), span: r.loadSpan()}
 		if r.op == driver.GetEdges {
 			s.parent = r.id
@@ -211,6 +301,15 @@ func stepsFor(reqs []*request) (steps []driver.Step, places []place) {
 	return steps, places
 }
 
+// searchStep returns the step of a search.
+func (r *request) searchStep() driver.Step {
+	s := r.search
+	return driver.Step{
+		Op: r.op, Kind: r.kind.name, Direction: r.direction(), IDs: s.ids, Range: r.loadSpan().driver(),
+		Filter: s.filter, Order: s.order, Far: s.far, LimitPer: s.limitPer, Distinct: s.distinct, After: s.after, Count: s.count,
+	}
+}
+
 // place is where in a batch of results a request finds its answer.
 type place struct{ step, index int }
 
@@ -223,13 +322,21 @@ func (r *request) loadSpan() span {
 	return r.span
 }
 
+// label names what is asked for in messages.
+func (r *request) label() string {
+	if r.search != nil {
+		return r.kind.name
+	}
+	return fmt.Sprintf("%s %q", r.kind.name, r.id)
+}
+
 var errResult = errors.New("the store's result does not fit the step")
 
 // encode turns the store's answer into the fragment's value.
 func (r *request) encode(results []driver.Result, p place) (v value, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("%s %q: %w", r.kind.name, r.id, err)
+			err = fmt.Errorf("%s: %w", r.label(), err)
 		}
 	}()
 	if p.step >= len(results) {
@@ -242,6 +349,8 @@ func (r *request) encode(results []driver.Result, p place) (v value, err error) 
 			return v, errResult
 		}
 		return r.encodeObject(res.Objects[p.index])
+	case driver.FindObjects, driver.FindEdges:
+		return r.encodeFound(res)
 	case driver.CountEdges:
 		if p.index >= len(res.Counts) {
 			return v, errResult
@@ -264,28 +373,66 @@ func (r *request) encodeObject(o *driver.Object) (value, error) {
 	return value{body: body, items: 1}, err
 }
 
+// encodeFound encodes what a search has found.
+func (r *request) encodeFound(res driver.Result) (value, error) {
+	switch {
+	case r.search.count && len(res.Counts) != 1:
+		return value{}, errResult
+	case r.search.count:
+		return value{body: msgp.AppendInt(nil, res.Counts[0])}, nil
+	case r.op == driver.FindObjects:
+		edges := make([]edge, len(res.IDs))
+		for i, id := range res.IDs {
+			edges[i].far = id
+		}
+		return r.newList(edges)
+	}
+	v := value{rows: make([]row, len(res.Rows)), items: len(res.Rows)}
+	for i, found := range res.Rows {
+		e, err := r.edge(found.Edge, found.ID)
+		if err != nil {
+			return value{}, err
+		}
+		v.rows[i] = row{edge: e, near: found.ID}
+	}
+	return v, nil
+}
+
+// edge returns an edge of the store as seen from the object.
+func (r *request) edge(e driver.Edge, id string) (edge, error) {
+	data, err := r.kind.plan().Encode(nil, e.Data)
+	if err != nil {
+		return edge{}, fmt.Errorf("the edge from %q to %q: %w", e.From, e.To, err)
+	}
+	return edge{far: farEnd(e, r.direction(), id), ms: e.Time.UnixMilli(), data: data}, nil
+}
+
 // encodeList encodes the edges that the request is about.
 func (r *request) encodeList(from []driver.Edge) (value, error) {
-	flags, limit := byte(flagComplete), 0
 	if r.op == driver.GetEdges {
 		from = only(from, r.direction(), r.id, r.end)
 	}
+	edges := make([]edge, len(from))
+	for i, e := range from {
+		var err error
+		if edges[i], err = r.edge(e, r.id); err != nil {
+			return value{}, err
+		}
+	}
+	return r.newList(edges)
+}
+
+// newList makes the value of a list. A prefix was asked for one more than it holds.
+func (r *request) newList(edges []edge) (value, error) {
+	flags, limit := byte(flagComplete), 0
 	if r.size > 0 {
 		limit = prefixBytes
-		if len(from) > r.size {
-			from, flags = from[:r.size], 0
+		if len(edges) > r.size {
+			edges, flags = edges[:r.size], 0
 			if r.size == longPrefix {
 				flags = flagCapped
 			}
 		}
-	}
-	edges := make([]edge, 0, len(from))
-	for _, e := range from {
-		data, err := r.kind.plan().Encode(nil, e.Data)
-		if err != nil {
-			return value{}, fmt.Errorf("the edge from %q to %q: %w", e.From, e.To, err)
-		}
-		edges = append(edges, edge{far: farEnd(e, r.direction(), r.id), ms: e.Time.UnixMilli(), data: data})
 	}
 	body, _ := appendList(nil, edges, flags, limit)
 	list, err := parseList(body)

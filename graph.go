@@ -32,7 +32,12 @@ type shared struct {
 	flights  flights
 	loads    chan struct{} // one element for each store read under way
 	closing  chan struct{} // closed by Close
-	dropped  func(anchor) bool
+	looker   chan struct{} // closed when the looks have ended, nil if there are none
+
+	generations map[string]*atomic.Uint64 // of the kinds, by name
+
+	dropped   func(anchor) bool // set by tests
+	unchecked bool              // set by tests
 
 	storeReads, storeWrites, cacheErrors atomic.Int64
 
@@ -49,9 +54,12 @@ type boundKind struct {
 	object      *objectKind // one of object and edge is set
 	edge        *edgeKind
 	fingerprint uint64
-	prefixes    [inAnchor + 1]string // of anchor keys
+	prefixes    [kindAnchor + 1]string // of anchor keys
 	counters    *kindCounters
 	space       keyspace
+	generation  *atomic.Uint64
+	indexes     []*index // of an object kind
+	indexed     []string // names at the top of a document that the indexes depend on
 }
 
 func (k *boundKind) plan() *plan.Plan {
@@ -86,10 +94,11 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	}
 	s := &shared{
 		opts: o, schema: schema,
-		counters:   map[string]*kindCounters{},
-		loads:      make(chan struct{}, o.MaxLoads),
-		closing:    make(chan struct{}),
-		namespaces: map[string]*Graph{},
+		counters:    map[string]*kindCounters{},
+		loads:       make(chan struct{}, o.MaxLoads),
+		closing:     make(chan struct{}),
+		namespaces:  map[string]*Graph{},
+		generations: map[string]*atomic.Uint64{},
 	}
 	s.flights.m = map[flightKey]*flight{}
 	for _, k := range schema.objects {
@@ -98,11 +107,18 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	for _, k := range schema.edges {
 		s.counters[k.name] = new(kindCounters)
 	}
+	for name := range s.counters {
+		s.generations[name] = new(atomic.Uint64)
+	}
+	if err := s.look(ctx, store); err != nil {
+		return nil, fmt.Errorf("graphcache: open: read the generations of the kinds: %w", err)
+	}
 	g, err := s.open(ctx, store, keyspace{database: id})
 	if err != nil {
 		return nil, err
 	}
 	s.namespaces[""] = g
+	s.keepLooking(store)
 	return g, nil
 }
 
@@ -118,7 +134,9 @@ func (s *shared) open(ctx context.Context, store driver.Store, space keyspace) (
 		edges:   make(map[*edgeKind]*boundKind, len(s.schema.edges)),
 	}
 	for _, k := range s.schema.objects {
-		g.objects[k] = g.bind(k.name, k, nil, k.plan.Fingerprint(), objectAnchor)
+		b := g.bind(k.name, k, nil, k.plan.Fingerprint(), objectAnchor, indexAnchor, kindAnchor)
+		b.setIndexes(s.schema.indexesOf(k))
+		g.objects[k] = b
 	}
 	for _, k := range s.schema.edges {
 		g.edges[k] = g.bind(k.name, nil, k, k.plan.Fingerprint(), outAnchor, inAnchor)
@@ -130,7 +148,7 @@ func (s *shared) open(ctx context.Context, store driver.Store, space keyspace) (
 }
 
 func (g *Graph) bind(name string, o *objectKind, e *edgeKind, fingerprint uint64, anchors ...anchorType) *boundKind {
-	k := &boundKind{name: name, object: o, edge: e, fingerprint: fingerprint, counters: g.shared.counters[name], space: g.space}
+	k := &boundKind{name: name, object: o, edge: e, fingerprint: fingerprint, counters: g.shared.counters[name], space: g.space, generation: g.shared.generations[name]}
 	for _, t := range anchors {
 		k.prefixes[t] = string(g.space.appendAnchorPrefix(nil, t, name))
 	}
@@ -155,12 +173,12 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 		return nil, errClosed
 	}
 	s.mu.Lock()
-	n, root := s.namespaces[name], s.namespaces[""]
+	n := s.namespaces[name]
 	s.mu.Unlock()
 	if n != nil {
 		return n, nil
 	}
-	n, err := s.open(ctx, root.store.Namespace(name), keyspace{database: g.space.database, namespace: name})
+	n, err := s.open(ctx, s.root().store.Namespace(name), keyspace{database: g.space.database, namespace: name})
 	if err != nil {
 		wrap(&err, "namespace", "", name)
 		return nil, err
@@ -190,6 +208,9 @@ func (g *Graph) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	if err := s.wait(ctx); err != nil {
 		return fmt.Errorf("graphcache: close: work is still under way: %w", err)
+	}
+	if s.looker != nil {
+		<-s.looker // it ends at once: its context does
 	}
 	return nil
 }
@@ -223,6 +244,13 @@ func (s *shared) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// root returns the graph that Open returned.
+func (s *shared) root() *Graph {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.namespaces[""]
 }
 
 var errClosed = fmt.Errorf("%w: the graph is closed", ErrUnavailable)

@@ -15,9 +15,30 @@ import (
 // what writes to its anchor cover and on nothing else, so holding these anchors
 // during the write invalidates exactly what the write changes.
 
-// touched returns the anchors that a write of the object touches.
-func (k *objectKind) touched(id string) []anchor {
-	return []anchor{{objectAnchor, k.name, id}}
+// touched returns the anchors that a write of the object touches which takes its
+// document from one to another: the object, what its entries in the indexes were and
+// will be, and the kind if searches of it are cached. A nil document is that of an
+// object that reads as absent.
+func (k *boundKind) touched(id string, before, after *driver.Document) []anchor {
+	anchors := []anchor{{objectAnchor, k.name, id}}
+	if before == nil && after == nil {
+		return anchors
+	}
+	for _, ix := range k.indexes {
+		anchors = ix.appendTouched(anchors, before, after)
+	}
+	if k.object.scans {
+		anchors = append(anchors, anchor{typ: kindAnchor, kind: k.name})
+	}
+	return anchors
+}
+
+// present returns the object's document, nil if the object reads as absent.
+func present(o *driver.Object) *driver.Document {
+	if o == nil || o.Deleting {
+		return nil
+	}
+	return &o.Doc
 }
 
 // touched returns the anchors that a write of the edge touches: the lists of both

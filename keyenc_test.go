@@ -20,17 +20,18 @@ import (
 
 var updateKeys = flag.Bool("update.keys", false, "rewrite testdata/keys.golden")
 
-var compareInternals = cmp.AllowUnexported(source{}, hop{}, bound{}, span{}, field{}, anchor{}, keyspace{}, edge{})
+var compareInternals = cmp.AllowUnexported(parsedQuery{}, parsedHop{}, parsedPred{}, parsedColumn{}, parsedOrder{}, bound{}, span{}, field{}, anchor{}, keyspace{}, edge{})
 
 // sampleKeys are the keys whose encoding is frozen: a change of it is a change of
 // what every cache holds.
 func sampleKeys() []struct{ name, key string } {
 	s := keyspace{database: "db", namespace: "t"}
 	at := bound{ms: 1700000000000, set: true}
-	q := source{kind: "user", ids: []string{"a", "b"}, hops: []hop{
-		{kind: "follows", direction: driver.Out, limitPer: 3},
-		{kind: "wrote", direction: driver.In, high: at, low: bound{ms: -5, set: true}, offset: 7, limit: 300, distinct: true},
-	}}
+	q := source{kind: "user", ids: []string{"a", "b"}, hops: 2,
+		prev: &link{hop: hop{edge: &edgeKind{name: "follows"}, direction: driver.Out, limitPer: 3}},
+		last: hop{edge: &edgeKind{name: "wrote"}, direction: driver.In, high: at, low: bound{ms: -5, set: true}, offset: 7, limit: 300, distinct: true},
+	}
+	one := source{kind: "user", id: "a", hops: 1, last: hop{edge: &edgeKind{name: "follows"}}}
 	return []struct{ name, key string }{
 		{"object", s.key(anchor{objectAnchor, "user", "ann"})},
 		{"out", s.key(anchor{outAnchor, "follows", "ann"})},
@@ -43,7 +44,7 @@ func sampleKeys() []struct{ name, key string } {
 		{"end", field{typ: endField, fingerprint: 5, end: "bob"}.key()},
 		{"foreign", field{typ: foreignField, fingerprint: 5}.key()},
 		{"query", string(q.appendKey(nil))},
-		{"query of one hop", string(source{kind: "user", ids: []string{"a"}, hops: []hop{{kind: "follows"}}}.appendKey(nil))},
+		{"query of one hop", string(one.appendKey(nil))},
 	}
 }
 
@@ -130,18 +131,26 @@ func someBound(ms int64, set bool) bound {
 func FuzzQueryKey(f *testing.F) {
 	f.Add("user", "a\x00b", "follows", "wrote", 3, 0, 20, int64(5), uint8(0b1011))
 	f.Fuzz(func(t *testing.T, kind, ids, first, second string, per, offset, limit int, ms int64, bits uint8) {
-		want := source{kind: kind}
+		query, want := source{kind: kind, hops: 2}, parsedQuery{kind: kind}
 		if ids != "" {
 			want.ids = strings.Split("i"+strings.ReplaceAll(ids, "\x00", "\x00i"), "\x00")
 		}
+		query.ids = append([]string{}, want.ids...)
 		for i, name := range []string{first, second} {
-			want.hops = append(want.hops, hop{
-				kind: "k" + name, direction: driver.Direction(bits >> i & 1),
+			h := hop{
+				edge: &edgeKind{name: "k" + name}, direction: driver.Direction(bits >> i & 1),
 				high: someBound(ms, bits>>2&1 != 0), low: someBound(ms+1, bits>>3&1 != 0),
 				limitPer: per, offset: offset, limit: limit, distinct: bits>>4&1 != 0,
+			}
+			query.prev, query.last = &link{hop: query.last}, h
+			h = query.canonical(&h, i)
+			want.hops = append(want.hops, parsedHop{
+				edge: h.edge.name, direction: h.direction, high: h.high, low: h.low,
+				limitPer: h.limitPer, offset: h.offset, limit: h.limit, distinct: h.distinct,
 			})
 		}
-		got, err := parseQuery(string(want.appendKey(nil)))
+		query.prev.prev = nil
+		got, err := parseQuery(string(query.appendKey(nil)))
 		if err != nil {
 			t.Fatalf("%+v: %v", want, err)
 		}

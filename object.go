@@ -81,6 +81,18 @@ func (k *objectKind) declare(idType reflect.Type) error {
 	return err
 }
 
+// CacheScans returns the kind as one of which whole searches are cached: a query with
+// [ObjectKind.Where] that no index answers is a cached value, which every write of an
+// object of the kind invalidates. It is for small kinds that are rarely written, such
+// as feature gates: all their writes mark one and the same place in the cache. It leaves
+// the kind that it is called on as it is; declare edge kinds, fields and indexes on the
+// one that it returns.
+func (k *ObjectKind[T]) CacheScans() *ObjectKind[T] {
+	c := *k.core
+	c.scans = true
+	return &ObjectKind[T]{&c}
+}
+
 // Name returns the kind's name.
 func (k *ObjectKind[T]) Name() string { return k.core.name }
 
@@ -149,6 +161,25 @@ func (k *ObjectKind[T]) GetMany(ctx context.Context, c Conn, ids []ID[T], fresh 
 // none. An ID that is given twice is fetched once and decoded twice: every object
 // belongs to the caller.
 func fetchObjects[T any](ctx context.Context, c conn, k *objectKind, ids []string, fresh Freshness) ([]*T, error) {
+	values, err := fetchValues(ctx, c, k, ids, fresh)
+	if err != nil {
+		return nil, err
+	}
+	objects := make([]*T, len(ids))
+	for i, id := range ids {
+		if values[i] == nil {
+			continue
+		}
+		if objects[i], err = decodeObject[T](k, id, values[i]); err != nil {
+			return nil, err
+		}
+	}
+	return objects, nil
+}
+
+// fetchValues returns the object fragments of the IDs in one batch, nil where there is
+// no object.
+func fetchValues(ctx context.Context, c conn, k *objectKind, ids []string, fresh Freshness) ([]*value, error) {
 	b, err := c.g.boundObject(k)
 	if err != nil || len(ids) == 0 {
 		return nil, err
@@ -164,13 +195,13 @@ func fetchObjects[T any](ctx context.Context, c conn, k *objectKind, ids []strin
 	if err := c.fetch(ctx, reqs, fresh); err != nil {
 		return nil, err
 	}
-	objects := make([]*T, len(ids))
+	values := make([]*value, len(ids))
 	for i, id := range ids {
-		if objects[i], err = decodeObject[T](k, id, &reqs[index[id]].value); err != nil {
-			return nil, err
+		if v := &reqs[index[id]].value; v.flags&flagAbsent == 0 {
+			values[i] = v
 		}
 	}
-	return objects, nil
+	return values, nil
 }
 
 // decodeObject decodes a fragment, nil if the object does not exist.
@@ -238,7 +269,8 @@ func (k *objectKind) setRecord(v reflect.Value, id string, version int64) {
 
 // Create adds the object. If its ID is empty it gets a new one, as from [NewID];
 // the ID and the Version, if the struct has one, are set in o. It returns
-// [ErrExists] if there is an object with that ID. After [ErrUnknownOutcome] the ID is
+// [ErrExists] if there is an object with that ID, or with the same values in a unique
+// index, which the error names. After [ErrUnknownOutcome] the ID is
 // set too, so that the object can be looked for.
 func (k *ObjectKind[T]) Create(ctx context.Context, c Conn, o *T) error {
 	if o == nil {
@@ -275,7 +307,10 @@ func (k *objectKind) create(ctx context.Context, c conn, v reflect.Value) (err e
 // insert writes the struct where there is no record.
 func (k *objectKind) insert(ctx context.Context, c conn, v reflect.Value, id string, doc driver.Document) (driver.WriteResult, error) {
 	record := driver.Object{ID: id, Version: newRecordVersion(), Doc: doc}
-	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: &record})
+	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Insert, Object: &record}, nil)
+	if err == nil && res.Outcome == driver.Exists && res.Index != "" {
+		return res, k.taken(res.Index)
+	}
 	if err == nil && res.Outcome == driver.Done {
 		k.assign(c, v, id, record.Version)
 	}
@@ -311,14 +346,31 @@ func (k *objectKind) document(c conn, id string, v reflect.Value) (driver.Docume
 	return k.plan.Document(v)
 }
 
-// writeObject writes the object's record while its anchor is held.
-func (k *objectKind) writeObject(ctx context.Context, c conn, w driver.Write) (res driver.WriteResult, err error) {
+// writeObject writes the object's record in the place of the one before, nil if there
+// is none, while its anchors are held.
+func (k *objectKind) writeObject(ctx context.Context, c conn, w driver.Write, before *driver.Object) (res driver.WriteResult, err error) {
+	b, err := c.g.boundObject(k)
+	if err != nil {
+		return res, err
+	}
 	w.Kind = k.name
-	err = c.mutate(ctx, k.touched(w.Object.ID), func(ctx context.Context, s *session) (err error) {
+	after := present(w.Object)
+	if w.Op == driver.Delete {
+		after = nil
+	}
+	if before != nil {
+		w.Old = b.indexedFields(before.Doc)
+	}
+	err = c.mutate(ctx, b.touched(w.Object.ID, present(before), after), func(ctx context.Context, s *session) (err error) {
 		res, err = s.write(ctx, w)
 		return err
 	})
 	return res, err
+}
+
+// taken is the error of a write that a unique index stands against.
+func (k *objectKind) taken(index string) error {
+	return fmt.Errorf("%w: another %s has the same values in the unique index %q", ErrExists, k.name, index)
 }
 
 // readObject returns the object's record from the store, nil if there is none.
@@ -399,9 +451,14 @@ func (k *objectKind) replace(ctx context.Context, c conn, v reflect.Value, prese
 		return true, fmt.Errorf("%w: the record's version is %d, not %d", ErrConflict, present.Version, given)
 	}
 	record := driver.Object{ID: present.ID, Version: present.Version + 1, Doc: k.plan.Keep(doc, present.Doc)}
-	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Replace, Object: &record, Expect: present.Version})
-	if err != nil || res.Outcome != driver.Done {
+	res, err := k.writeObject(ctx, c, driver.Write{Op: driver.Replace, Object: &record, Expect: present.Version}, present)
+	switch {
+	case err != nil:
 		return false, err
+	case res.Outcome == driver.Exists:
+		return true, k.taken(res.Index)
+	case res.Outcome != driver.Done:
+		return false, nil
 	}
 	k.assign(c, v, record.ID, record.Version)
 	return true, nil
@@ -463,7 +520,7 @@ func (k *ObjectKind[T]) Delete(ctx context.Context, c Conn, id ID[T]) (err error
 	if _, err := c.conn().g.boundObject(k.core); err != nil {
 		return err
 	}
-	return c.conn().delete(ctx, k.core, string(id))
+	return c.conn().delete(ctx, k.core, string(id), nil)
 }
 
 // CreateAll creates the objects, each a pointer to the struct of one of the

@@ -16,29 +16,42 @@ type Source[T any] interface {
 	source(*T) source
 }
 
-// source is the canonical form of a query: where it starts, and the hops it takes.
-// It is never modified once it has been passed on.
+// source is a query as it is built: where it starts, and the hops it takes. The last
+// hop is apart, so that refining it copies nothing else.
 type source struct {
-	kind string // the object kind of the IDs, set by the first hop
+	kind string // the object kind that it starts from, set by the first hop
+	id   string // the object that it starts from, if it is one
 	ids  []string
-	hops []hop
-	end  *objectKind // what the last hop leads to
-	err  error       // the first mistake in building it
+	prev *link // the hops before the last
+	last hop
+	hops int
+	err  error // the first mistake in building it
 }
 
-// hop is one step along the edges of a kind.
+// link is a hop and those before it. It is never modified.
+type link struct {
+	prev *link
+	hop  hop
+}
+
+// hop is one step along the edges of a kind, or from a whole kind of objects to those
+// that match. Its slices are never modified.
 type hop struct {
-	kind      string
-	edge      *edgeKind
+	edge      *edgeKind   // nil: the first hop of a query that starts from a kind
+	end       *objectKind // what it leads to
 	direction driver.Direction
 	high, low bound
-	limitPer  int // at most so many edges from each object
+	limitPer  int // at most so many rows from each object
 	offset    int
 	limit     int
 	distinct  bool
+	whereEdge []pred // conditions on the edges
+	where     []pred // conditions on the objects
+	order     []orderKey
+	after     []driver.Value // of a page: its place in the order
 }
 
-func (id ID[T]) source(*T) source { return source{ids: []string{string(id)}} }
+func (id ID[T]) source(*T) source { return source{id: string(id), ids: nil} }
 
 func (ids IDs[T]) source(*T) source {
 	s := source{ids: make([]string, 0, len(ids))}
@@ -53,7 +66,7 @@ func (ids IDs[T]) source(*T) source {
 }
 
 func (q Query[T, E]) source(*T) source {
-	if len(q.src.hops) == 0 && q.src.err == nil {
+	if q.src.hops == 0 && q.src.err == nil {
 		q.src.err = errEmpty
 	}
 	return q.src
@@ -66,16 +79,45 @@ var errEmpty = fmt.Errorf("%w: the query is empty", ErrInvalid)
 // and safe for concurrent use: every method that refines it returns a new one. The
 // first mistake in building a query is returned when it is run.
 //
-// A query is a path of hops. Each hop lists the edges of the objects that the hop
-// before it has reached, in the order in which it reached them, each object once;
-// the edges of one object come newest first. What Since and Until, LimitPer, Distinct,
-// Offset and Limit leave of this list, in that order, is the result of the hop. The
-// order in which they are called does not count, and of two calls of one the second.
-// Objects between the hops are not looked at. A negative number is [ErrInvalid].
+// A query is a path of hops. The first one may be [ObjectKind.Where], whose results
+// are objects of the kind, by ID ascending. Every other hop lists the edges of the
+// objects that the hop before it has reached, in the order in which it reached them,
+// each object once; the edges of one object come newest first. From this list a hop
+// keeps what its refinements leave, in this order, whichever was called first:
+//
+//   - Since and Until,
+//   - WhereEdge and Where,
+//   - OrderBy or OrderByEdge, which replace the order,
+//   - LimitPer,
+//   - Distinct,
+//   - the cursor of [Query.Page],
+//   - Offset and Limit.
+//
+// Refinements are those of the last hop at the time they are called. Where and
+// WhereEdge add to what was called before, any other replaces it. The objects between
+// two hops are looked at only if a Where or OrderBy needs them. A negative number is
+// [ErrInvalid].
 type Query[T, E any] struct {
 	src    source
 	fresh  Freshness
-	decode func(near string, e *edge) (E, error)
+	decode edgeDecoder[E]
+	attach []Attachment[T]
+}
+
+// edgeDecoder makes edges of the caller's type. An EdgeKind is one.
+type edgeDecoder[E any] interface {
+	decodeEdge(d driver.Direction, near string, e *edge) (E, error)
+}
+
+// NoEdge is the edge type of queries that start from a kind, not along edges.
+type NoEdge struct{}
+
+// Where starts a query with all objects of the kind that match the predicates. It is
+// answered from an index, or for a kind with [ObjectKind.CacheScans] from the cache,
+// or else by the store, uncached: [Query.Explain] says which.
+func (k *ObjectKind[T]) Where(predicates ...Predicate[T]) Query[T, NoEdge] {
+	q := Query[T, NoEdge]{src: source{kind: k.core.name, last: hop{end: k.core}, hops: 1}}
+	return q.Where(predicates...)
 }
 
 // Out returns the edges of the kind that start at the objects of the source, and
@@ -85,12 +127,8 @@ func (k *EdgeKind[A, B, D]) Out(from Source[A]) Query[B, Edge[A, B, D]] {
 	if from != nil {
 		s = from.source(nil)
 	}
-	return Query[B, Edge[A, B, D]]{
-		src: s.append(k.core, driver.Out),
-		decode: func(near string, e *edge) (Edge[A, B, D], error) {
-			return decodeEdge[A, B, D](k.core, near, e.far, e)
-		},
-	}
+	s.append(k.core, driver.Out)
+	return Query[B, Edge[A, B, D]]{src: s, decode: k}
 }
 
 // In returns the edges of the kind that end at the objects of the source, and the
@@ -100,30 +138,33 @@ func (k *EdgeKind[A, B, D]) In(to Source[B]) Query[A, Edge[A, B, D]] {
 	if to != nil {
 		s = to.source(nil)
 	}
-	return Query[A, Edge[A, B, D]]{
-		src: s.append(k.core, driver.In),
-		decode: func(near string, e *edge) (Edge[A, B, D], error) {
-			if k.core.symmetric {
-				return decodeEdge[A, B, D](k.core, near, e.far, e)
-			}
-			return decodeEdge[A, B, D](k.core, e.far, near, e)
-		},
+	s.append(k.core, driver.In)
+	return Query[A, Edge[A, B, D]]{src: s, decode: k}
+}
+
+func (k *EdgeKind[A, B, D]) decodeEdge(d driver.Direction, near string, e *edge) (Edge[A, B, D], error) {
+	if d == driver.In {
+		return decodeEdge[A, B, D](k.core, e.far, near, e)
 	}
+	return decodeEdge[A, B, D](k.core, near, e.far, e)
 }
 
 var errNoSource = fmt.Errorf("%w: the source is nil", ErrInvalid)
 
-// append returns the source with one more hop.
-func (s source) append(k *edgeKind, d driver.Direction) source {
+// append adds a hop.
+func (s *source) append(k *edgeKind, d driver.Direction) {
 	start := k.end(driver.In - d)
-	if len(s.hops) == 0 {
+	switch {
+	case s.hops == 0:
 		s.kind = nameOf(start)
-	} else if s.end != start && s.err == nil {
-		s.err = fmt.Errorf("%w: the source of %q has objects of kind %q, not %q", ErrInvalid, k.name, nameOf(s.end), nameOf(start))
+	case s.last.end != start && s.err == nil:
+		s.err = fmt.Errorf("%w: the source of %q has objects of kind %q, not %q", ErrInvalid, k.name, nameOf(s.last.end), nameOf(start))
+		fallthrough
+	default:
+		s.prev = &link{s.prev, s.last}
 	}
-	s.end = k.end(d)
-	s.hops = append(slices.Clip(s.hops), hop{kind: k.name, edge: k, direction: k.direction(d)})
-	return s
+	s.last = hop{edge: k, end: k.end(d), direction: k.direction(d)}
+	s.hops++
 }
 
 // nameOf returns the kind's name; Open refuses schemas in which it is nil.
@@ -134,61 +175,169 @@ func nameOf(k *objectKind) string {
 	return k.name
 }
 
-// refine returns the query with its last hop changed, unless n is negative.
-func (q Query[T, E]) refine(what string, n int, change func(*hop)) Query[T, E] {
-	if len(q.src.hops) == 0 {
-		q.src.err = errEmpty
-		return q
+// fail returns the query with a mistake, unless it has one.
+func (q Query[T, E]) fail(format string, args ...any) Query[T, E] {
+	if q.src.err == nil {
+		q.src.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 	}
-	if n < 0 && q.src.err == nil {
-		q.src.err = fmt.Errorf("%w: %s(%d): negative", ErrInvalid, what, n)
-	}
-	q.src.hops = slices.Clone(q.src.hops)
-	change(&q.src.hops[len(q.src.hops)-1])
 	return q
+}
+
+// limits checks a number that refines the last hop.
+func (q Query[T, E]) limits(what string, n int) Query[T, E] {
+	if q.src.hops == 0 && q.src.err == nil {
+		q.src.err = errEmpty
+	}
+	if n < 0 {
+		return q.fail("%s(%d): negative", what, n)
+	}
+	return q
+}
+
+// ofEdges checks that the last hop has edges.
+func (q Query[T, E]) ofEdges(what string) Query[T, E] {
+	if q.src.hops > 0 && q.src.last.edge == nil {
+		return q.fail("%s: a query that starts from a kind has no edges", what)
+	}
+	return q.limits(what, 0)
 }
 
 // Limit keeps the first n results; 0 keeps all, which is the default.
 func (q Query[T, E]) Limit(n int) Query[T, E] {
-	return q.refine("Limit", n, func(h *hop) { h.limit = n })
+	q = q.limits("Limit", n)
+	q.src.last.limit = n
+	return q
 }
 
-// Offset leaves out the first n results.
+// Offset leaves out the first n results. Under [Query.Page] it applies to the first
+// page.
 func (q Query[T, E]) Offset(n int) Query[T, E] {
-	return q.refine("Offset", n, func(h *hop) { h.offset = n })
+	q = q.limits("Offset", n)
+	q.src.last.offset = n
+	return q
 }
 
-// LimitPer keeps the newest n edges of each object that the hop starts from; 0
-// keeps all, which is the default.
+// LimitPer keeps the first n edges of each object that the hop starts from, the newest
+// unless there is another order; 0 keeps all, which is the default.
 func (q Query[T, E]) LimitPer(n int) Query[T, E] {
-	return q.refine("LimitPer", n, func(h *hop) { h.limitPer = n })
+	q = q.ofEdges("LimitPer").limits("LimitPer", n)
+	q.src.last.limitPer = n
+	return q
 }
 
 // Distinct keeps the first of the edges that lead to the same object.
 func (q Query[T, E]) Distinct() Query[T, E] {
-	return q.refine("Distinct", 0, func(h *hop) { h.distinct = true })
+	q = q.limits("Distinct", 0)
+	q.src.last.distinct = q.src.last.edge != nil
+	return q
 }
 
-// Until keeps edges whose time is not after t. The zero time keeps all.
-func (q Query[T, E]) Until(t time.Time) Query[T, E] {
-	return q.refine("Until", 0, func(h *hop) {
-		if h.high = (bound{}); !t.IsZero() {
-			h.high = latest(t)
-		}
-	})
-}
-
-// Since keeps edges whose time is not before t. The zero time keeps all.
+// Since keeps the edges whose time is t or later. A zero t is no bound.
 func (q Query[T, E]) Since(t time.Time) Query[T, E] {
-	return q.refine("Since", 0, func(h *hop) {
-		if h.low = (bound{}); !t.IsZero() {
-			h.low = earliest(t)
-		}
+	q = q.ofEdges("Since")
+	q.src.last.low = bound{}
+	if !t.IsZero() {
+		q.src.last.low = earliest(t)
+	}
+	return q
+}
+
+// Until keeps the edges whose time is t or earlier. A zero t is no bound.
+func (q Query[T, E]) Until(t time.Time) Query[T, E] {
+	q = q.ofEdges("Until")
+	q.src.last.high = bound{}
+	if !t.IsZero() {
+		q.src.last.high = latest(t)
+	}
+	return q
+}
+
+// Where keeps the objects that all of the predicates match, and the edges that lead to
+// them. It adds to what an earlier Where asks for.
+func (q Query[T, E]) Where(predicates ...Predicate[T]) Query[T, E] {
+	q = q.limits("Where", 0)
+	end := q.src.last.end
+	parts, err := conjoin(q.src.last.where, predicates, func(c *column) error {
+		return c.mustBe(recordKind{object: end})
 	})
+	if err != nil {
+		return q.because("Where", err)
+	}
+	q.src.last.where = parts
+	return q
+}
+
+// WhereEdge keeps the edges that all of the predicates match. It adds to what an
+// earlier WhereEdge asks for.
+func (q Query[T, E]) WhereEdge(predicates ...Predicate[E]) Query[T, E] {
+	q = q.ofEdges("WhereEdge")
+	edge := q.src.last.edge
+	parts, err := conjoin(q.src.last.whereEdge, predicates, func(c *column) error {
+		return c.mustBe(recordKind{edge: edge})
+	})
+	if err != nil {
+		return q.because("WhereEdge", err)
+	}
+	q.src.last.whereEdge = parts
+	return q
+}
+
+// because returns the query with a mistake, unless it has one.
+func (q Query[T, E]) because(what string, err error) Query[T, E] {
+	if q.src.err == nil {
+		q.src.err = fmt.Errorf("%s: %w", what, err)
+	}
+	return q
+}
+
+// mustBe says when the column is not of the kind.
+func (c *column) mustBe(kind recordKind) error {
+	switch {
+	case c == nil:
+		return fmt.Errorf("%w: a field that FieldOf and its like have not made", ErrInvalid)
+	case c.err != nil:
+		return c.err
+	case c.kind != kind:
+		return fmt.Errorf("%w: %s in a query for %v", ErrInvalid, c.label(), kind)
+	}
+	return nil
+}
+
+// OrderBy orders the results by fields of the objects, the first key first. Results
+// that are equal in all of them are ordered by the object's ID, and then by that of the
+// object from which the edge was reached. It replaces an earlier OrderBy or
+// OrderByEdge.
+func (q Query[T, E]) OrderBy(orders ...Order[T]) Query[T, E] {
+	keys := make([]orderKey, len(orders))
+	for i, o := range orders {
+		keys[i] = o.key
+	}
+	return q.limits("OrderBy", 0).orderBy("OrderBy", keys, recordKind{object: q.src.last.end})
+}
+
+// OrderByEdge is [Query.OrderBy] by fields of the edges, among them their time.
+func (q Query[T, E]) OrderByEdge(orders ...Order[E]) Query[T, E] {
+	keys := make([]orderKey, len(orders))
+	for i, o := range orders {
+		keys[i] = o.key
+	}
+	return q.ofEdges("OrderByEdge").orderBy("OrderByEdge", keys, recordKind{edge: q.src.last.edge})
+}
+
+func (q Query[T, E]) orderBy(what string, keys []orderKey, kind recordKind) Query[T, E] {
+	kept := keys[:0]
+	for _, k := range keys {
+		if err := k.col.mustBe(kind); err != nil {
+			return q.because(what, err)
+		}
+		kept = appendOrder(kept, k)
+	}
+	q.src.last.order = kept
+	return q
 }
 
 // Fresh returns the query as one that reads the store and leaves the cache as it
-// is.
+// is. A query that goes on from it is not fresh unless it says so too.
 func (q Query[T, E]) Fresh() Query[T, E] {
 	q.fresh = Fresh
 	return q
@@ -196,21 +345,33 @@ func (q Query[T, E]) Fresh() Query[T, E] {
 
 // Key returns the query's canonical key. Queries with the same key ask for the same;
 // two that ask for the same in different ways may have different keys. It is binary,
-// and does not depend on the graph or on Fresh.
+// and does not depend on the graph, on Fresh or on With.
+//
+// The canonical form sorts the operands of And and Or and the values of In and has each
+// once; joins an And within an And and an Or within an Or; moves Not to the fields;
+// intersects the equalities that an And, and unites those that an Or, has for one
+// field; and drops what is always or never true.
 func (q Query[T, E]) Key() (string, error) {
 	if err := q.src.check(); err != nil {
 		return "", err
 	}
-	return string(q.src.canonical().appendKey(nil)), nil
+	var buf [512]byte // on the stack; few keys are longer
+	return string(q.src.appendKey(buf[:0])), nil
 }
 
 // check returns the first mistake in the query.
-func (s source) check() error {
+func (s *source) check() error {
 	if s.err != nil {
 		return s.err
 	}
-	if len(s.hops) == 0 {
+	if s.hops == 0 {
 		return errEmpty
+	}
+	if s.last.edge == nil && s.hops == 1 || s.ids == nil && s.startsFromKind() {
+		return nil
+	}
+	if s.ids == nil {
+		return checkID(s.kind, s.id)
 	}
 	for _, id := range s.ids {
 		if err := checkID(s.kind, id); err != nil {
@@ -220,24 +381,64 @@ func (s source) check() error {
 	return nil
 }
 
-// canonical returns the source in the form in which it is run: what has no effect
-// is left out.
-func (s source) canonical() source {
-	s.hops = slices.Clone(s.hops)
-	for i := range s.hops {
-		h := &s.hops[i]
-		if i < len(s.hops)-1 && h.limit == 0 && h.offset == 0 {
-			h.distinct = false // the next hop visits each object once
-		}
-		if h.edge.toOne && h.direction == driver.Out {
-			h.limitPer = 0 // there is at most one
-		}
+// startsFromKind reports whether the first hop is that of ObjectKind.Where.
+func (s *source) startsFromKind() bool {
+	first := &s.last
+	for l := s.prev; l != nil; l = l.prev {
+		first = &l.hop
 	}
-	return s
+	return s.hops > 0 && first.edge == nil
 }
 
+// start returns the IDs from which the query starts.
+func (s *source) start() []string {
+	switch {
+	case s.ids != nil:
+		return s.ids
+	case s.startsFromKind():
+		return nil
+	}
+	return []string{s.id}
+}
+
+// path returns the hops in the form in which they are run.
+func (s *source) path() []hop {
+	hops := make([]hop, s.hops)
+	hops[s.hops-1] = s.canonical(&s.last, s.hops-1)
+	i := s.hops - 1
+	for l := s.prev; l != nil; l = l.prev {
+		i--
+		hops[i] = s.canonical(&l.hop, i)
+	}
+	return hops
+}
+
+// canonical returns hop i without what has no effect.
+func (s *source) canonical(h *hop, i int) hop {
+	c := *h
+	if i < s.hops-1 && c.limit == 0 && c.offset == 0 {
+		c.distinct = false // the next hop visits each object once
+	}
+	if c.edge == nil {
+		if len(c.order) > 0 && c.order[len(c.order)-1].isID() && !c.order[len(c.order)-1].desc {
+			c.order = c.order[:len(c.order)-1] // as it is without it
+		}
+		return c
+	}
+	if c.edge.toOne && c.direction == driver.Out {
+		c.limitPer = 0 // there is at most one
+	}
+	one := i == 0 && (s.ids == nil || len(s.ids) == 1)
+	if one && len(c.order) > 0 && c.order[0].col.Of == driver.EdgeTime && c.order[0].desc && len(c.order) == 1 {
+		c.order = nil // that of the list
+	}
+	return c
+}
+
+func (k orderKey) isID() bool { return k.col.Of == driver.ObjectID }
+
 // All returns the objects that the edges lead to. Objects that have been deleted
-// meanwhile are left out, and make room for others under Limit.
+// meanwhile, or no longer match, are left out, and make room for others under Limit.
 func (q Query[T, E]) All(ctx context.Context, c Conn) ([]*T, error) {
 	var all []*T
 	for o, err := range q.Iter(ctx, c) {
@@ -249,15 +450,12 @@ func (q Query[T, E]) All(ctx context.Context, c Conn) ([]*T, error) {
 	return all, nil
 }
 
-// iterBatch is how many objects Iter loads at once when there is no limit.
-const iterBatch = 1024
-
 // Iter yields what All returns, and loads the objects in batches as the loop goes
 // on. The edges are found before the first object is yielded. An error ends the
 // sequence.
 func (q Query[T, E]) Iter(ctx context.Context, c Conn) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		err := q.each(ctx, c.conn(), func(o *T) bool { return yield(o, nil) })
+		err := q.each(ctx, c.conn(), nil, func(o *T, _ *row) bool { return yield(o, nil) })
 		if err != nil {
 			wrap(&err, "query", q.name(), "")
 			yield(nil, err)
@@ -265,83 +463,37 @@ func (q Query[T, E]) Iter(ctx context.Context, c Conn) iter.Seq2[*T, error] {
 	}
 }
 
-// each calls yield with the objects until it returns false.
-func (q Query[T, E]) each(ctx context.Context, c conn, yield func(*T) bool) error {
+// each calls yield with the objects after a place in the order, and the rows that lead
+// to them, until it returns false.
+func (q Query[T, E]) each(ctx context.Context, c conn, after []driver.Value, yield func(*T, *row) bool) error {
 	x, err := q.exec(ctx, c)
 	if err != nil {
 		return err
 	}
-	last := &x.src.hops[len(x.src.hops)-1]
-	limit, yielded, more := last.limit, 0, 0
-	var seen map[[2]string]bool // the rows of earlier rounds
-	for {
-		rows, err := x.rows()
-		if err != nil {
-			return err
-		}
-		for left := last.unseen(rows, seen); len(left) > 0; {
-			batch := left[:min(len(left), iterBatch)]
-			left = left[len(batch):]
-			objects, err := fetchObjects[T](ctx, c, x.src.end, farEnds(batch), q.fresh)
-			if err != nil {
-				return err
-			}
-			for _, o := range objects {
-				if o == nil {
-					continue
-				}
-				if yielded++; !yield(o) || yielded == limit {
-					return nil
-				}
+	x.last().after = after
+	return x.each(func(batch []row) (bool, error) {
+		objects := make([]*T, len(batch))
+		for i := range batch {
+			if objects[i], err = decodeObject[T](x.last().end, batch[i].far, batch[i].object); err != nil {
+				return false, err
 			}
 		}
-		// Edges to objects that no longer exist have used up the limit: take as
-		// many again as are missing, and twice as many each time after that. The
-		// list may have grown at its head since.
-		if limit == 0 || len(rows) < last.limit {
-			return nil
+		if err := attachAll(ctx, c, q.fresh, q.attach, objects, farEnds(batch)); err != nil {
+			return false, err
 		}
-		if seen == nil {
-			seen = map[[2]string]bool{}
+		for i := range batch {
+			if !yield(objects[i], &batch[i]) {
+				return false, nil
+			}
 		}
-		for _, r := range rows {
-			seen[last.rowKey(r)] = true
-		}
-		more = max(limit-yielded, 2*more)
-		last.limit = addOffset(last.limit, more)
-	}
-}
-
-// rowKey says which row of the hop it is. Under Distinct there is one for each object:
-// a list that has grown may lead to it before the one that did.
-func (h *hop) rowKey(r row) [2]string {
-	if h.distinct {
-		r.near = ""
-	}
-	return [2]string{r.near, r.far}
-}
-
-// unseen returns the rows that are not in seen.
-func (h *hop) unseen(rows []row, seen map[[2]string]bool) []row {
-	if len(seen) == 0 {
-		return rows
-	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[h.rowKey(r)] })
-}
-
-// farEnds returns the far ends of the rows.
-func farEnds(rows []row) []string {
-	ids := make([]string, len(rows))
-	for i := range rows {
-		ids[i] = rows[i].far
-	}
-	return ids
+		return true, nil
+	})
 }
 
 // First returns the first object, or [ErrNotFound].
 func (q Query[T, E]) First(ctx context.Context, c Conn) (*T, error) {
 	limited := q
-	if last := q.last(); last != nil && last.limit != 1 {
+	if q.src.last.limit != 1 {
 		limited = q.Limit(1)
 	}
 	all, err := limited.All(ctx, c)
@@ -365,7 +517,7 @@ func (q Query[T, E]) Only(ctx context.Context, c Conn) (_ *T, err error) {
 		}
 	}()
 	limited := q
-	if last := q.last(); last != nil && (last.limit == 0 || last.limit > 2) {
+	if q.src.last.limit == 0 || q.src.last.limit > 2 {
 		limited = q.Limit(2)
 	}
 	all, err := limited.All(ctx, c)
@@ -380,8 +532,9 @@ func (q Query[T, E]) Only(ctx context.Context, c Conn) (_ *T, err error) {
 	return all[0], nil
 }
 
-// IDs returns the IDs of the objects that the edges lead to, without loading them:
-// one of an object that is being deleted may be among them.
+// IDs returns the IDs of the objects that the edges lead to, without loading them where
+// no predicate or order needs that: one of an object that is being deleted may be among
+// them.
 func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
 	rows, err := q.rows(ctx, c.conn())
@@ -395,23 +548,24 @@ func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 	return ids, nil
 }
 
-// Edges returns the edges of the last hop, without loading the objects.
+// Edges returns the edges of the last hop; the objects are loaded only if a predicate
+// or order needs that.
 func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
-	rows, err := q.rows(ctx, c.conn())
+	rows, err := q.ofEdges("Edges").rows(ctx, c.conn())
 	if err != nil {
 		return nil, err
 	}
 	edges := make([]E, len(rows))
 	for i := range rows {
-		if edges[i], err = q.decode(rows[i].near, &rows[i].edge); err != nil {
+		if edges[i], err = q.decode.decodeEdge(q.src.last.direction, rows[i].near, &rows[i].edge); err != nil {
 			return nil, err
 		}
 	}
 	return edges, nil
 }
 
-// Count returns how many edges there are within the query's limits, without loading
+// Count returns how many results there are within the query's limits, without loading
 // them where the cache or the store can count.
 func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
@@ -422,30 +576,22 @@ func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 	return x.count()
 }
 
-// Exists reports whether there is an edge.
+// Exists reports whether there is a result.
 func (q Query[T, E]) Exists(ctx context.Context, c Conn) (_ bool, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
-	if last := q.last(); last != nil && last.limit != 1 {
+	if q.src.last.limit != 1 {
 		q = q.Limit(1)
 	}
 	rows, err := q.rows(ctx, c.conn())
 	return len(rows) > 0, err
 }
 
-// last returns the last hop, nil if the query is empty.
-func (q Query[T, E]) last() *hop {
-	if len(q.src.hops) == 0 {
-		return nil
-	}
-	return &q.src.hops[len(q.src.hops)-1]
-}
-
 // name returns the kind that the query ends with.
 func (q Query[T, E]) name() string {
-	if last := q.last(); last != nil {
-		return last.kind
+	if q.src.last.edge != nil {
+		return q.src.last.edge.name
 	}
-	return ""
+	return nameOf(q.src.last.end)
 }
 
 // rows runs the query.
@@ -462,11 +608,48 @@ func (q Query[T, E]) exec(ctx context.Context, c conn) (*exec, error) {
 	if err := q.src.check(); err != nil {
 		return nil, err
 	}
-	x := &exec{ctx: ctx, c: c, src: q.src.canonical(), fresh: q.fresh}
-	for _, h := range x.src.hops {
-		if _, err := c.g.boundEdge(h.edge); err != nil {
+	x := &exec{ctx: ctx, c: c, ids: q.src.start(), hops: q.src.path(), fresh: q.fresh}
+	for i := range x.hops {
+		if err := x.hops[i].bound(c.g); err != nil {
 			return nil, err
 		}
 	}
 	return x, nil
+}
+
+// bound says when the graph does not have the hop's kinds.
+func (h *hop) bound(g *Graph) error {
+	if h.edge != nil {
+		if _, err := g.boundEdge(h.edge); err != nil {
+			return err
+		}
+	}
+	_, err := g.boundObject(h.end)
+	return err
+}
+
+// farEnds returns the far ends of the rows.
+func farEnds(rows []row) []string {
+	ids := make([]string, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].far
+	}
+	return ids
+}
+
+// rowKey says which row of the hop it is. Under Distinct there is one for each object:
+// a list that has grown may lead to it before the one that did.
+func (h *hop) rowKey(r *row) [2]string {
+	if h.distinct {
+		return [2]string{"", r.far}
+	}
+	return [2]string{r.near, r.far}
+}
+
+// unseen returns the rows that are not in seen.
+func (h *hop) unseen(rows []row, seen map[[2]string]bool) []row {
+	if len(seen) == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[h.rowKey(&r)] })
 }

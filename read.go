@@ -31,11 +31,14 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	if g.shared.isClosed() {
 		return errClosed
 	}
-	if g.shared.opts.Cache == nil || fresh == Fresh {
-		for i := range reqs {
+	cached := g.shared.opts.Cache != nil && fresh != Fresh
+	for i := range reqs {
+		reqs[i].generation = reqs[i].kind.generation.Load()
+		if !cached || reqs[i].direct {
 			reqs[i].next = protocol.Next{Action: protocol.Load}
 		}
-	} else {
+	}
+	if cached {
 		g.lookup(ctx, reqs)
 	}
 	for pending(reqs) {
@@ -75,7 +78,7 @@ func firstError(reqs []request) error {
 // lookup reads all requests from the cache, and once more those whose primary value
 // is in another schema's layout.
 func (g *Graph) lookup(ctx context.Context, reqs []request) {
-	g.look(ctx, reqs, func(*request) bool { return true })
+	g.look(ctx, reqs, func(r *request) bool { return !r.direct })
 	for i := range reqs {
 		if reqs[i].foreign {
 			g.look(ctx, reqs, (*request).toForeign)
@@ -103,6 +106,9 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 			chosen = append(chosen, r)
 			lookups = append(lookups, driver.Lookup{Anchor: r.anchor, Field: r.field})
 		}
+	}
+	if len(chosen) == 0 {
+		return
 	}
 	timed, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
 	defer cancel()
@@ -225,7 +231,7 @@ func (g *Graph) takeOff(ctx context.Context, reqs []request) {
 			continue
 		}
 		f, leads, after := g.shared.flights.board(
-			flightKey{r.anchor, r.field, r.next.Version, r.size}, r.next.Action == protocol.Wait, r.claimed, r.next.Stamp, p)
+			flightKey{r.anchor, r.field, r.next.Version, r.size, r.generation}, r.next.Action == protocol.Wait, r.claimed, r.next.Stamp, p)
 		r.flight, r.leads = f, leads
 		b := boarded{request: *r, flight: f, after: after}
 		switch {
@@ -314,7 +320,7 @@ func (r *request) take() {
 	case f.panicked != nil && r.leads:
 		panic(f.panicked)
 	case f.panicked != nil:
-		r.err = fmt.Errorf("%w: %s %q: a backend panicked: %v", ErrUnavailable, r.kind.name, r.id, f.panicked.value)
+		r.err = fmt.Errorf("%w: %s: a backend panicked: %v", ErrUnavailable, r.label(), f.panicked.value)
 	case f.err != nil:
 		r.err = f.err
 	case f.waits:
@@ -500,7 +506,7 @@ func (g *Graph) seal(b *boarded) (sealed []byte, large bool) {
 	if size > g.shared.opts.MaxFragmentBytes {
 		v, large = value{flags: flagLarge}, true
 	}
-	e := envelope{flags: v.flags, fingerprint: b.kind.fingerprint, body: v.body}
+	e := envelope{flags: v.flags, fingerprint: b.kind.fingerprint, generation: b.generation, body: v.body}
 	return e.seal(b.anchor, b.field), large
 }
 

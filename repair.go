@@ -62,10 +62,10 @@ func (g *Graph) repairKind(ctx context.Context, k *edgeKind, report *RepairRepor
 		if err != nil {
 			return err
 		}
-		if len(results[0].Lists) != 1 {
-			return errResult
+		edges, err := onlyList(results[0])
+		if err != nil {
+			return err
 		}
-		edges := results[0].Lists[0]
 		if len(edges) == 0 {
 			break
 		}

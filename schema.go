@@ -10,7 +10,7 @@ import (
 	"github.com/graphcache/graphcache/internal/plan"
 )
 
-// Kind is an object kind or an edge kind: an [*ObjectKind] or an [*EdgeKind].
+// Kind is what a schema is made of: an [*ObjectKind], an [*EdgeKind] or an [*Index].
 type Kind interface {
 	declareIn(s *Schema)
 }
@@ -20,11 +20,12 @@ type Kind interface {
 type Schema struct {
 	objects []*objectKind
 	edges   []*edgeKind
+	indexes []*index
 	nils    int // kinds that were nil
 }
 
-// NewSchema returns a schema with the kinds given. The object kinds at the ends of
-// an edge kind must be among them.
+// NewSchema returns a schema with the kinds and indexes given. The object kinds at the
+// ends of an edge kind, and those of an index, must be among them.
 func NewSchema(kinds ...Kind) *Schema {
 	s := new(Schema)
 	for _, k := range kinds {
@@ -44,7 +45,27 @@ type objectKind struct {
 	plan    *plan.Plan
 	id      []int // index of the ID field
 	version []int // index of the Version field, nil if there is none
+	scans   bool  // searches of the whole kind are cached
 	err     error // what is wrong with the declaration
+}
+
+// indexesOf returns the indexes of an object kind: those of its tags, which have the
+// names of their fields, and those of the schema.
+func (s *Schema) indexesOf(k *objectKind) []*index {
+	var all []*index
+	for _, t := range k.plan.Tagged() {
+		kind := recordKind{object: k}
+		ix := &index{kind: k, unique: t.Unique, columns: []*column{newColumn(kind, t.Column, t.Column.Driver())}}
+		ix.name = ix.columns[0].Name()
+		ix.prefix = ix.makePrefix()
+		all = append(all, ix)
+	}
+	for _, ix := range s.indexes {
+		if ix.kind == k {
+			all = append(all, ix)
+		}
+	}
+	return all
 }
 
 // edgeKind is what an EdgeKind[A, B, D] is without its type parameters.
@@ -92,6 +113,14 @@ func (s *Schema) validate() error {
 	}
 	for _, k := range s.edges {
 		v.edge(s, k)
+	}
+	for _, ix := range s.indexes {
+		v.index(s, ix)
+	}
+	if len(v.errs) == 0 {
+		for _, k := range s.objects {
+			v.indexNames(k, s.indexesOf(k))
+		}
 	}
 	return errors.Join(v.errs...)
 }
@@ -158,6 +187,30 @@ func (v *validator) edge(s *Schema, k *edgeKind) {
 	}
 }
 
+func (v *validator) index(s *Schema, ix *index) {
+	label := fmt.Sprintf("index %q", ix.name)
+	if !nameRule.MatchString(ix.name) {
+		v.addf(label, "a name has 1 to 64 letters, digits, '_' and '-', and starts with a letter")
+	}
+	switch {
+	case ix.err != nil:
+		v.errs = append(v.errs, ix.err)
+	case !s.has(ix.kind):
+		v.addf(label, "its object kind %q is not in the schema", ix.kind.name)
+	}
+}
+
+// indexNames checks that no two indexes of a kind have one name.
+func (v *validator) indexNames(k *objectKind, indexes []*index) {
+	seen := map[string]bool{}
+	for _, ix := range indexes {
+		if seen[ix.name] {
+			v.addf(fmt.Sprintf("object kind %q", k.name), "two indexes have the name %q", ix.name)
+		}
+		seen[ix.name] = true
+	}
+}
+
 // family checks that the kinds of a family can take each other's edges.
 func (v *validator) family(label string, k *edgeKind) {
 	if k.family == "" {
@@ -211,7 +264,11 @@ func (s *Schema) kindOf(t reflect.Type) (*objectKind, error) {
 func (s *Schema) driver() driver.Schema {
 	var d driver.Schema
 	for _, k := range s.objects {
-		d.Objects = append(d.Objects, driver.ObjectKind{Name: k.name})
+		kind := driver.ObjectKind{Name: k.name}
+		for _, ix := range s.indexesOf(k) {
+			kind.Indexes = append(kind.Indexes, ix.driver())
+		}
+		d.Objects = append(d.Objects, kind)
 	}
 	for _, k := range s.edges {
 		d.Edges = append(d.Edges, driver.EdgeKind{

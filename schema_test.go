@@ -77,7 +77,7 @@ func TestSchemaMistakes(t *testing.T) {
 		{"interface", []graphcache.Kind{graphcache.NewObjectKind[schemaAny]("a")}, `object kind "a": field "Data.Deep"`},
 		{"unexported only", []graphcache.Kind{graphcache.NewObjectKind[schemaHidden]("h")}, `object kind "h": field "Box"`},
 		{"reserved name", []graphcache.Kind{graphcache.NewObjectKind[schemaReserved]("r")}, `object kind "r": field "X": the name "_x" starts with '_'`},
-		{"index tag", []graphcache.Kind{graphcache.NewObjectKind[schemaIndexed]("i")}, `object kind "i": field "City"`},
+		{"index tag in data", []graphcache.Kind{schemaUsers, graphcache.NewEdgeKind[schemaIndexed]("e", schemaUsers, schemaUsers)}, `edge kind "e": field "City": only objects have indexes`},
 		{"end missing", []graphcache.Kind{schemaUsers, noData("in", schemaUsers, schemaTeams)}, `edge kind "in": the object kind "team" at an end is not in the schema`},
 		{"end nil", []graphcache.Kind{schemaUsers, noData[schemaUser, schemaTeam]("in", schemaUsers, nil)}, `edge kind "in": the object kind at an end is nil`},
 		{"data not a struct", []graphcache.Kind{schemaUsers, graphcache.NewEdgeKind[int]("e", schemaUsers, schemaUsers)}, `edge kind "e": its data, int, is not a struct`},

@@ -46,6 +46,9 @@ var (
 	// ErrOverloaded is returned when the caller's context ended while its read
 	// was still queued behind the limit on concurrent store loads.
 	ErrOverloaded = errors.New("graphcache: overloaded")
+	// ErrCursor is returned when a page is asked for with a cursor that is none of
+	// its query.
+	ErrCursor = errors.New("graphcache: bad cursor")
 	// ErrUnknownOutcome is returned when a write was sent to the store and no
 	// answer came back: it may have been applied, and may yet be.
 	ErrUnknownOutcome = errors.New("graphcache: unknown outcome")

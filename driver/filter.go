@@ -127,7 +127,8 @@ const (
 //   - Strings and bytes are compared byte by byte, numbers by their value whatever
 //     their type, times by their millisecond, false before true.
 //
-// Its ops are those of a canonical form: equality is AnyOf with one value.
+// Its ops are those of a canonical form: equality is AnyOf with one value. A filter, and
+// a column wherever it is used, is never modified once a store has seen it.
 type Filter struct {
 	Op     FilterOp
 	Column *Column

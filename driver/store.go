@@ -166,7 +166,8 @@ const (
 	ScanEdges
 	// FindObjects asks for the objects of the kind that Filter matches, in Order,
 	// and those that are equal in it by ID ascending; objects marked Deleting
-	// excepted. IDs, Ends and Direction do not apply. The result has their IDs.
+	// excepted. IDs, Ends, Direction, Range's bounds of time, Far, LimitPer and
+	// Distinct do not apply. The result has their IDs.
 	FindObjects
 	// FindEdges asks for the edges in the lists of IDs, between Range's bounds of
 	// time, that Filter matches. If Far names a kind, the object at the far end
@@ -288,7 +289,9 @@ type Change struct {
 	// Add is added to the number that is there, an int64 or a float64 as this
 	// one is; a field that is missing or null counts as the column's Zero. The
 	// sum must be from Low to High, numbers of the same type, both inclusive;
-	// where they are nil there is no bound.
+	// where they are nil there is no bound, but an int64 must not overflow. NaN
+	// is within no bounds, and what is there but of another type cannot be added
+	// to: both are a Conflict.
 	Add       Value
 	Low, High Value
 }
@@ -303,7 +306,7 @@ type Write struct {
 	// NewKind is where Rekind moves the edge.
 	NewKind string
 	// Expect is the version that the present record must have (Replace, Delete,
-	// Rekind). 0 accepts any version.
+	// Rekind, Modify). 0 accepts any version.
 	Expect int64
 	// Old lists fields of the present record's document with the values that
 	// they must have, a field that is missing counting as nil; any difference

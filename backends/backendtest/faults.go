@@ -17,8 +17,9 @@ type Call struct {
 	Method string
 	// N is the running number of the call among those of this method, from 1.
 	N int
-	// Batch is the argument: []driver.Step, []driver.Write, []driver.Lookup and
-	// so on, one driver.Schema in a slice for Ensure, nil where there is none.
+	// Batch is the argument: []driver.Step, []driver.Write, []driver.Lookup, the
+	// kinds of a Raise and so on, one driver.Schema in a slice for Ensure, nil
+	// where there is none.
 	// It must not be modified or kept.
 	Batch any
 }
@@ -233,6 +234,10 @@ func copyElement(element any) {
 		e.Replace = slices.Clone(e.Replace)
 	case *driver.Write:
 		e.Old = copyDocument(e.Old)
+		e.Changes = slices.Clone(e.Changes)
+		for i := range e.Changes {
+			e.Changes[i].Set = copyValue(e.Changes[i].Set)
+		}
 		if e.Object != nil {
 			object := *e.Object
 			object.Doc = copyDocument(object.Doc)

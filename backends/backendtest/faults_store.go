@@ -12,16 +12,18 @@ import (
 // says, and counts them. Its namespace views and transactions share hook and
 // counters.
 //
-// It always has the method Begin of driver.Transactor. If the store that it wraps
-// is none, Begin fails and Capabilities says that there are no transactions.
+// It always has the methods of driver.Transactor and driver.Generations. If the store
+// that it wraps has not, Begin and Raise fail, Capabilities says that there are no
+// transactions, and no counter is other than 0.
 type FaultyStore struct {
 	*Faults
 	store driver.Store
 }
 
 var (
-	_ driver.Store      = (*FaultyStore)(nil)
-	_ driver.Transactor = (*FaultyStore)(nil)
+	_ driver.Store       = (*FaultyStore)(nil)
+	_ driver.Transactor  = (*FaultyStore)(nil)
+	_ driver.Generations = (*FaultyStore)(nil)
 )
 
 // NewFaultyStore wraps a store. With a nil hook it only counts.
@@ -88,6 +90,29 @@ func (s *FaultyStore) Begin(ctx context.Context) (driver.Tx, error) {
 		return nil, err
 	}
 	return &faultyTx{faults: s.Faults, tx: tx}, nil
+}
+
+// Generations implements driver.Generations.
+func (s *FaultyStore) Generations(ctx context.Context) (map[string]uint64, error) {
+	generations, ok := s.store.(driver.Generations)
+	return do(ctx, s.Faults, "Generations", nil, func(ctx context.Context, _ []struct{}) (map[string]uint64, error) {
+		if !ok {
+			return map[string]uint64{}, nil
+		}
+		return generations.Generations(ctx)
+	}, nil)
+}
+
+// Raise implements driver.Generations.
+func (s *FaultyStore) Raise(ctx context.Context, kinds []string) error {
+	generations, ok := s.store.(driver.Generations)
+	if !ok {
+		return fmt.Errorf("backendtest: the store has no generations: %w", driver.ErrInvalid)
+	}
+	_, err := do(ctx, s.Faults, "Raise", kinds, func(ctx context.Context, kinds []string) (struct{}, error) {
+		return struct{}{}, generations.Raise(ctx, kinds)
+	}, nil)
+	return err
 }
 
 // faultyTx is a transaction of a FaultyStore.

@@ -293,3 +293,73 @@ func TestNoTransactor(t *testing.T) {
 		t.Errorf("Begin without transactions: %v", err)
 	}
 }
+
+func TestGenerationFaults(t *testing.T) {
+	store := memory.NewStore(nil)
+	s := backendtest.NewFaultyStore(store, nil)
+	view := s.Namespace("tenant").(driver.Generations)
+	if err := view.Raise(t.Context(), []string{"user", "post"}); err != nil {
+		t.Fatal(err)
+	}
+	var shown any
+	s.SetHook(func(_ context.Context, c backendtest.Call) backendtest.Fault {
+		shown = c.Batch
+		return backendtest.Fault{Action: backendtest.Fail}
+	})
+	if err := view.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Raise was made to fail: got %v", err)
+	}
+	if diff := cmp.Diff([]string{"user"}, shown); diff != "" {
+		t.Errorf("the hook is shown the kinds (-want +got):\n%s", diff)
+	}
+	if got, err := s.Generations(t.Context()); got != nil || !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Generations was made to fail: got %v, %v", got, err)
+	}
+	s.SetHook(backendtest.DropReplies(backendtest.On(), nil))
+	if err := s.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("the reply of Raise was dropped: got %v", err)
+	}
+	got, err := store.Generations(t.Context())
+	if diff := cmp.Diff(map[string]uint64{"user": 2, "post": 1}, got); diff != "" || err != nil {
+		t.Errorf("counters (-want +got):\n%s%v", diff, err)
+	}
+	if s.Calls("Raise") != 3 || s.Items("Raise") != 4 || s.Calls("Generations") != 1 {
+		t.Errorf("counted %d calls of Raise with %d kinds, %d of Generations", s.Calls("Raise"), s.Items("Raise"), s.Calls("Generations"))
+	}
+}
+
+func TestNoGenerations(t *testing.T) {
+	s := backendtest.NewFaultyStore(plain{memory.NewStore(nil)}, nil)
+	if got, err := s.Generations(t.Context()); len(got) != 0 || err != nil {
+		t.Errorf("Generations without counters: %v, %v", got, err)
+	}
+	if err := s.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrInvalid) {
+		t.Errorf("Raise without counters: %v", err)
+	}
+}
+
+func TestLateModify(t *testing.T) {
+	arrive := make(chan struct{})
+	s := newStore(t, nil)
+	if _, err := s.Write(t.Context(), insert("a")); err != nil {
+		t.Fatal(err)
+	}
+	s.SetHook(backendtest.Inject(backendtest.On("Write"), backendtest.Fault{Action: backendtest.Late, Until: arrive}))
+	value := []byte("x")
+	w := driver.Write{Op: driver.Modify, Kind: "user", Object: &driver.Object{ID: "a"},
+		Changes: []driver.Change{{Column: &driver.Column{Path: []string{"f"}}, Set: value}}}
+	if _, err := s.Write(t.Context(), []driver.Write{w}); !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("Write: %v, want an unknown outcome", err)
+	}
+	value[0], w.Changes[0].Set = 'y', "theirs"
+	close(arrive)
+	s.WaitLate()
+	s.SetHook(nil)
+	results, err := s.Read(t.Context(), []driver.Step{{Op: driver.GetObjects, Kind: "user", IDs: []string{"a"}}}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(driver.Document{{Name: "f", Value: []byte("x")}}, results[0].Objects[0].Doc); diff != "" {
+		t.Errorf("a late write is made after all, as it was given (-want +got):\n%s", diff)
+	}
+}

@@ -23,8 +23,8 @@ type StoreHarness struct {
 	Serializable bool
 }
 
-// Store tests a driver.Store, and its driver.Transactor if its capabilities say
-// that it has transactions.
+// Store tests a driver.Store, its driver.Transactor if its capabilities say that it
+// has transactions, and its driver.Generations if it has them.
 func Store(t *testing.T, h StoreHarness) {
 	tests := []struct {
 		name string
@@ -54,6 +54,18 @@ func Store(t *testing.T, h StoreHarness) {
 		{"OneWins", (*storeRig).oneWins},
 		{"OneState", (*storeRig).oneState},
 		{"Reopen", (*storeRig).reopen},
+		{"FindValues", (*storeRig).findValues},
+		{"FindOrder", (*storeRig).findOrder},
+		{"FindEdges", (*storeRig).findEdges},
+		{"FindRandom", (*storeRig).findRandom},
+		{"Unique", (*storeRig).unique},
+		{"UniqueEnsure", (*storeRig).uniqueEnsure},
+		{"UniqueOneWins", (*storeRig).uniqueOneWins},
+		{"UniqueRandom", (*storeRig).uniqueRandom},
+		{"Modify", (*storeRig).modify},
+		{"ModifySums", (*storeRig).modifySums},
+		{"ModifyConcurrent", (*storeRig).modifyConcurrent},
+		{"Generations", (*storeRig).generations},
 		{"Tx", (*storeRig).transactions},
 	}
 	for _, test := range tests {
@@ -82,11 +94,19 @@ const (
 	retired = "retired"
 	friends = "friends" // user – user, of the family of close
 	closest = "close"
+
+	things   = "thing" // with indexes, none of them unique
+	likes    = "likes" // thing → thing
+	prefers  = "prefers"
+	pairs    = "pairs"   // thing – thing
+	accounts = "account" // with unique indexes
 )
 
 func suiteSchema() driver.Schema {
 	return driver.Schema{
-		Objects: []driver.ObjectKind{{Name: users}, {Name: posts}},
+		Objects: []driver.ObjectKind{
+			{Name: users}, {Name: posts}, {Name: things, Indexes: thingIndexes()}, {Name: accounts, Indexes: accountIndexes()},
+		},
 		Edges: []driver.EdgeKind{
 			{Name: wrote, From: users, To: posts},
 			{Name: follows, From: users, To: users, Family: "attitude"},
@@ -95,6 +115,9 @@ func suiteSchema() driver.Schema {
 			{Name: retired, From: users, To: posts, Family: "pin", ToOne: true},
 			{Name: friends, From: users, To: users, Family: "friendship", Symmetric: true},
 			{Name: closest, From: users, To: users, Family: "friendship", Symmetric: true},
+			{Name: likes, From: things, To: things},
+			{Name: prefers, From: things, To: things, ToOne: true},
+			{Name: pairs, From: things, To: things, Symmetric: true},
 		},
 	}
 }
@@ -210,7 +233,7 @@ func (r *storeRig) counts(from readWriter, step driver.Step) []int {
 
 // describe names a write in a message.
 func describe(w *driver.Write) string {
-	ops := [...]string{"?", "insert", "replace", "delete", "rekind"}
+	ops := [...]string{"?", "insert", "replace", "delete", "rekind", "modify"}
 	name := ops[min(int(w.Op), len(ops)-1)] + " " + w.Kind
 	switch {
 	case w.Object != nil:

@@ -32,6 +32,9 @@ func (r *storeRig) transactions() {
 		{"Namespace", false, (*txRig).namespace},
 		{"End", false, (*txRig).end},
 		{"Ownership", false, (*txRig).ownership},
+		{"Find", false, (*txRig).find},
+		{"Unique", false, (*txRig).unique},
+		{"Modify", false, (*txRig).modify},
 		{"StaleReads", true, (*txRig).staleReads},
 		{"OwnWritesDoNotConflict", false, (*txRig).ownWrites},
 	}

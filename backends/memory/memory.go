@@ -7,7 +7,9 @@
 //
 // Nothing is durable, and nothing is seen by another process. The store takes one
 // lock for each call, so that a transaction that conflicts costs its work again;
-// its memory is bounded by a number of records, not of bytes. The cache forgets
+// its memory is bounded by a number of records, not of bytes. An index finds objects
+// by the values of its first columns; what it finds is sorted each time, and a search
+// that no index helps looks at every object of the kind. The cache forgets
 // values under memory pressure, and a hold only when its deadline has passed or a
 // test asks for it with [Cache.Evict] or [Cache.Flush]. Counters and the log are
 // bounded as well, and when full give up first what would end next.

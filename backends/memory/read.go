@@ -24,7 +24,10 @@ func (sp *space) step(s *driver.Step) (driver.Result, error) {
 	if err := checkStep(s); err != nil {
 		return driver.Result{}, err
 	}
-	if s.Op == driver.GetObjects || s.Op == driver.ScanDeleting {
+	switch s.Op {
+	case driver.FindObjects, driver.FindEdges:
+		return sp.find(s)
+	case driver.GetObjects, driver.ScanDeleting:
 		kind, err := sp.objectKind(s.Kind)
 		if err != nil {
 			return driver.Result{}, err

@@ -15,7 +15,7 @@ import (
 // checkWrite checks the shape of a write.
 func checkWrite(w *driver.Write) error {
 	switch {
-	case w.Op < driver.Insert || w.Op > driver.Rekind:
+	case w.Op < driver.Insert || w.Op > driver.Modify:
 		return errors.New("the operation is not known")
 	case w.Object == nil && w.Edge == nil:
 		return errors.New("neither Object nor Edge is set")
@@ -23,6 +23,8 @@ func checkWrite(w *driver.Write) error {
 		return errors.New("both Object and Edge are set")
 	case w.Op == driver.Rekind && w.Edge == nil:
 		return errors.New("only an edge can be moved to another kind")
+	case w.Op == driver.Modify && w.Object == nil:
+		return errors.New("only the fields of an object can be changed one by one")
 	}
 	if w.Object != nil {
 		return cmp.Or(checkID("ID", w.Object.ID), checkVersion(w.Op, w.Object.Version))
@@ -45,7 +47,7 @@ func checkID(what, id string) error {
 }
 
 func checkVersion(op driver.WriteOp, version int64) error {
-	if version == 0 && op != driver.Delete {
+	if version == 0 && op != driver.Delete && op != driver.Modify {
 		return errors.New("Version is 0")
 	}
 	return nil
@@ -63,10 +65,10 @@ func invalidWrite(w *driver.Write, why error) error {
 	return fmt.Errorf("memory: write of %s%s: %w: %w", w.Kind, key, driver.ErrInvalid, why)
 }
 
-// copyObject returns a deep copy of what the write stores; after a Delete that is
-// only the key.
+// copyObject returns a deep copy of what the write stores; in a Delete and a Modify
+// that is only the key.
 func copyObject(w *driver.Write) (*driver.Object, error) {
-	if w.Op == driver.Delete {
+	if w.Op == driver.Delete || w.Op == driver.Modify {
 		return &driver.Object{ID: w.Object.ID}, nil
 	}
 	o := *w.Object

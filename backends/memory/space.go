@@ -25,10 +25,18 @@ func (sp *space) declare(schema driver.Schema) error {
 			return err
 		}
 	}
-	for _, kind := range schema.Objects {
+	built := make([][]*index, len(schema.Objects))
+	for i := range schema.Objects {
+		var err error
+		if built[i], err = sp.build(&schema.Objects[i]); err != nil {
+			return err
+		}
+	}
+	for i, kind := range schema.Objects {
 		if sp.objects[kind.Name] == nil {
 			sp.objects[kind.Name] = &objects{records: make(map[string]*driver.Object)}
 		}
+		sp.objects[kind.Name].adopt(built[i])
 	}
 	for _, kind := range schema.Edges {
 		if present := sp.edges[kind.Name]; present != nil {
@@ -38,6 +46,30 @@ func (sp *space) declare(schema driver.Schema) error {
 		}
 	}
 	return nil
+}
+
+// build returns the indexes of the kind that are not there yet.
+func (sp *space) build(kind *driver.ObjectKind) ([]*index, error) {
+	if err := checkIndexes(kind); err != nil {
+		return nil, err
+	}
+	present := sp.objects[kind.Name]
+	if present == nil {
+		present = new(objects)
+	}
+	var built []*index
+	for i := range kind.Indexes {
+		declared := &kind.Indexes[i]
+		if slices.ContainsFunc(present.indexes, func(ix *index) bool { return ix.is(declared) }) {
+			continue
+		}
+		ix, err := newIndex(kind.Name, declared, present.records)
+		if err != nil {
+			return nil, err
+		}
+		built = append(built, ix)
+	}
+	return built, nil
 }
 
 // checkEdgeKind refuses to change how the keys of edges that are there are made.
@@ -70,6 +102,31 @@ func (sp *space) edgeKind(name string) (*edges, error) {
 type objects struct {
 	records  map[string]*driver.Object
 	deleting []string // the IDs of the objects marked Deleting, sorted
+	indexes  []*index
+}
+
+// adopt adds indexes, each in the place of one with the same name. Those that other
+// versions of a program have declared stay.
+func (o *objects) adopt(built []*index) {
+	for _, ix := range built {
+		i := slices.IndexFunc(o.indexes, func(present *index) bool { return present.Name == ix.Name })
+		if i < 0 {
+			o.indexes = append(o.indexes, ix)
+		} else {
+			o.indexes[i] = ix
+		}
+	}
+}
+
+// taken returns the name of a unique index in which another object has an entry of
+// this one, or "".
+func (o *objects) taken(object *driver.Object) string {
+	for _, ix := range o.indexes {
+		if ix.clashes(object) {
+			return ix.Name
+		}
+	}
+	return ""
 }
 
 // put replaces the record before by after; nil is absence.
@@ -77,10 +134,16 @@ func (o *objects) put(before, after *driver.Object) {
 	if before != nil {
 		delete(o.records, before.ID)
 		o.mark(before, false)
+		for _, ix := range o.indexes {
+			ix.remove(before)
+		}
 	}
 	if after != nil {
 		o.records[after.ID] = after
 		o.mark(after, true)
+		for _, ix := range o.indexes {
+			ix.add(after)
+		}
 	}
 }
 

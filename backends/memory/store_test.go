@@ -3,6 +3,7 @@ package memory_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,10 @@ func TestStore(t *testing.T) {
 // schema has one kind of each sort.
 func schema() driver.Schema {
 	return driver.Schema{
-		Objects: []driver.ObjectKind{{Name: "user"}},
+		Objects: []driver.ObjectKind{{Name: "user", Indexes: []driver.Index{
+			{Name: "by tag", Columns: []driver.Column{*field("tag")}, Unique: true},
+			{Name: "by number", Columns: []driver.Column{*field("n"), *field("tag")}},
+		}}},
 		Edges: []driver.EdgeKind{
 			{Name: "follows", From: "user", To: "user", Family: "f"},
 			{Name: "blocks", From: "user", To: "user", Family: "f"},
@@ -32,6 +36,8 @@ func schema() driver.Schema {
 		},
 	}
 }
+
+func field(name string) *driver.Column { return &driver.Column{Path: []string{name}} }
 
 func newStore(t *testing.T, options *memory.StoreOptions) *memory.Store {
 	t.Helper()
@@ -88,6 +94,9 @@ func TestMalformedWrites(t *testing.T) {
 	doc := func(doc ...driver.Field) driver.Write {
 		return with(user(driver.Insert, "key", 1), func(w *driver.Write) { w.Object.Doc = doc })
 	}
+	modify := func(changes ...driver.Change) driver.Write {
+		return driver.Write{Op: driver.Modify, Kind: "user", Object: &driver.Object{ID: "key"}, Changes: changes}
+	}
 	tests := []struct {
 		name  string
 		write driver.Write
@@ -96,7 +105,7 @@ func TestMalformedWrites(t *testing.T) {
 		{"no record", driver.Write{Op: driver.Delete, Kind: "user key"}, driver.ErrInvalid},
 		{"two records", with(user(driver.Insert, "key", 1), func(w *driver.Write) { w.Edge = &driver.Edge{From: "a", To: "b", Version: 1} }), driver.ErrInvalid},
 		{"no operation", user(0, "key", 1), driver.ErrInvalid},
-		{"an unknown operation", user(driver.Rekind+1, "key", 1), driver.ErrInvalid},
+		{"an unknown operation", user(driver.Modify+1, "key", 1), driver.ErrInvalid},
 		{"no version", user(driver.Insert, "key", 0), driver.ErrInvalid},
 		{"no version to replace", edge(driver.Replace, "follows", "key", "b", 0), driver.ErrInvalid},
 		{"no version to rekind", with(edge(driver.Rekind, "follows", "key", "b", 0), func(w *driver.Write) { w.NewKind = "blocks" }), driver.ErrInvalid},
@@ -121,6 +130,20 @@ func TestMalformedWrites(t *testing.T) {
 		{"a field name with a leading _", doc(driver.Field{Name: "_id"}), driver.ErrInvalid},
 		{"a field twice", doc(driver.Field{Name: "f"}, driver.Field{Name: "g"}, driver.Field{Name: "f"}), driver.ErrInvalid},
 		{"a field twice among many", doc(append(manyFields(20), driver.Field{Name: "f7"})...), driver.ErrInvalid},
+		{"a change of an edge", driver.Write{Op: driver.Modify, Kind: "follows", Edge: &driver.Edge{From: "key", To: "b", Version: 1}}, driver.ErrInvalid},
+		{"a change of nothing", modify(driver.Change{Set: "x"}), driver.ErrInvalid},
+		{"a change of the ID", modify(driver.Change{Column: &driver.Column{Of: driver.ObjectID}}), driver.ErrInvalid},
+		{"a change of an edge's field", modify(driver.Change{Column: &driver.Column{Of: driver.EdgeField, Path: []string{"f"}}}), driver.ErrInvalid},
+		{"a change deep inside", modify(driver.Change{Column: &driver.Column{Path: []string{"f", "g"}}}), driver.ErrInvalid},
+		{"a change under older names", modify(driver.Change{Column: &driver.Column{Path: []string{"f"}, Was: [][]string{{"g"}}}}), driver.ErrInvalid},
+		{"two changes of a field", modify(driver.Change{Column: field("f")}, driver.Change{Column: field("g")}, driver.Change{Column: field("f")}), driver.ErrInvalid},
+		{"a change of a field with a leading _", modify(driver.Change{Column: field("_f")}), driver.ErrInvalid},
+		{"an int is set", modify(driver.Change{Column: field("f"), Set: 1}), driver.ErrInvalid},
+		{"an int is added", modify(driver.Change{Column: field("f"), Add: 1}), driver.ErrInvalid},
+		{"a string is added", modify(driver.Change{Column: field("f"), Add: "x"}), driver.ErrInvalid},
+		{"a bound of another type", modify(driver.Change{Column: field("f"), Add: 1.0, High: int64(1)}), driver.ErrInvalid},
+		{"a bound that is no number", modify(driver.Change{Column: field("f"), Add: int64(1), Low: "x"}), driver.ErrInvalid},
+		{"a change in a kind that was not declared", with(modify(), func(w *driver.Write) { w.Kind = "nothing key" }), driver.ErrSchema},
 		{"an Old that is not a value", with(user(driver.Delete, "key", 1), func(w *driver.Write) { w.Old = driver.Document{{Name: "f", Value: 1}} }), driver.ErrInvalid},
 	}
 	for _, test := range tests {
@@ -147,11 +170,68 @@ func manyFields(n int) driver.Document {
 
 func TestMalformedReads(t *testing.T) {
 	s := newStore(t, nil)
+	find := func(f driver.Filter) driver.Step {
+		return driver.Step{Op: driver.FindObjects, Kind: "user", Filter: &f}
+	}
+	findBy := func(c *driver.Column, after ...driver.Value) driver.Step {
+		return driver.Step{Op: driver.FindObjects, Kind: "user", Order: []driver.Order{{Column: c}}, After: after}
+	}
+	edges := func(change func(*driver.Step)) driver.Step {
+		s := driver.Step{Op: driver.FindEdges, Kind: "follows", IDs: []string{"a"}}
+		change(&s)
+		return s
+	}
+	n, weight, when := field("n"), &driver.Column{Of: driver.EdgeField, Path: []string{"n"}}, time.UnixMilli(1).UTC()
 	tests := []struct {
 		name string
 		step driver.Step
 		err  error
 	}{
+		{"an unknown filter", find(driver.Filter{Op: driver.Has + 1, Column: n}), driver.ErrInvalid},
+		{"a filter without an operation", find(driver.Filter{}), driver.ErrInvalid},
+		{"a filter without a column", find(driver.Filter{Op: driver.AnyOf}), driver.ErrInvalid},
+		{"a filter with an unknown column", find(driver.Filter{Op: driver.AnyOf, Column: &driver.Column{Of: 9}}), driver.ErrInvalid},
+		{"a filter with a column without a path", find(driver.Filter{Op: driver.AnyOf, Column: &driver.Column{}}), driver.ErrInvalid},
+		{"a filter with older names for nothing", find(driver.Filter{Op: driver.AnyOf, Column: &driver.Column{Path: []string{"a", "b"}, Was: [][]string{{"c"}}}}), driver.ErrInvalid},
+		{"a filter on edges for objects", find(driver.Filter{Op: driver.AnyOf, Column: weight}), driver.ErrInvalid},
+		{"a filter on the time for objects", find(driver.Filter{Op: driver.AnyOf, Column: &driver.Column{Of: driver.EdgeTime}}), driver.ErrInvalid},
+		{"a Not of nothing", find(driver.Filter{Op: driver.Not}), driver.ErrInvalid},
+		{"a bad filter deep inside", find(driver.Filter{Op: driver.And, Of: []driver.Filter{{Op: driver.Or}, {Op: driver.Not, Of: make([]driver.Filter, 2)}}}), driver.ErrInvalid},
+		{"a comparison with nothing", find(driver.Filter{Op: driver.Less, Column: n}), driver.ErrInvalid},
+		{"a comparison with two values", find(driver.Filter{Op: driver.Less, Column: n, Values: []driver.Value{"a", "b"}}), driver.ErrInvalid},
+		{"a comparison with nil", find(driver.Filter{Op: driver.GreaterEqual, Column: n, Values: []driver.Value{nil}}), driver.ErrInvalid},
+		{"a comparison with NaN", find(driver.Filter{Op: driver.AnyOf, Column: n, Values: []driver.Value{math.NaN()}}), driver.ErrInvalid},
+		{"a comparison with an int", find(driver.Filter{Op: driver.AnyOf, Column: n, Values: []driver.Value{nil, 1}}), driver.ErrInvalid},
+		{"a prefix that is no string", find(driver.Filter{Op: driver.HasPrefix, Column: n, Values: []driver.Value{int64(1)}}), driver.ErrInvalid},
+		{"a part that is no string", find(driver.Filter{Op: driver.Contains, Column: n, Values: []driver.Value{[]byte("x")}}), driver.ErrInvalid},
+		{"an order by nothing", findBy(nil), driver.ErrInvalid},
+		{"an order of objects by an edge", findBy(weight), driver.ErrInvalid},
+		{"a place that is too short", findBy(n, "a"), driver.ErrInvalid},
+		{"a place that is too long", findBy(n, "a", "b", "c"), driver.ErrInvalid},
+		{"a place without values", driver.Step{Op: driver.FindObjects, Kind: "user", After: []driver.Value{}}, driver.ErrInvalid},
+		{"a place without an ID", findBy(n, "a", int64(1)), driver.ErrInvalid},
+		{"a search with a negative offset", driver.Step{Op: driver.FindObjects, Kind: "user", Range: driver.Range{Offset: -1}}, driver.ErrInvalid},
+		{"a search in an object kind that was not declared", driver.Step{Op: driver.FindObjects, Kind: "follows"}, driver.ErrSchema},
+		{"a search in an edge kind that was not declared", edges(func(s *driver.Step) { s.Kind = "user" }), driver.ErrSchema},
+		{"a far kind that was not declared", edges(func(s *driver.Step) { s.Far = "follows" }), driver.ErrInvalid},
+		{"the lists In of a symmetric kind", edges(func(s *driver.Step) { s.Kind, s.Direction = "friend", driver.In }), driver.ErrInvalid},
+		{"a negative LimitPer", edges(func(s *driver.Step) { s.LimitPer = -1 }), driver.ErrInvalid},
+		{"a filter on objects without Far", edges(func(s *driver.Step) { s.Filter = &driver.Filter{Op: driver.AnyOf, Column: n} }), driver.ErrInvalid},
+		{"a filter on the ID without Far", edges(func(s *driver.Step) {
+			s.Filter = &driver.Filter{Op: driver.AnyOf, Column: &driver.Column{Of: driver.ObjectID}}
+		}), driver.ErrInvalid},
+		{"an order by objects without Far", edges(func(s *driver.Step) { s.Order = []driver.Order{{Column: n}} }), driver.ErrInvalid},
+		{"a place of rows that is too short", edges(func(s *driver.Step) { s.After = []driver.Value{"a", when} }), driver.ErrInvalid},
+		{"a place of rows without a time", edges(func(s *driver.Step) { s.After = []driver.Value{"a", int64(1), "b"} }), driver.ErrInvalid},
+		{"a place of rows without a near end", edges(func(s *driver.Step) { s.After = []driver.Value{nil, when, "b"} }), driver.ErrInvalid},
+		{"a place of rows without a far end", edges(func(s *driver.Step) { s.After = []driver.Value{"a", when, nil} }), driver.ErrInvalid},
+		{"a place in another's list", edges(func(s *driver.Step) { s.After = []driver.Value{"b", when, "c"} }), driver.ErrInvalid},
+		{"a place in an order without a far end", edges(func(s *driver.Step) {
+			s.Order, s.After = []driver.Order{{Column: weight}}, []driver.Value{nil, nil, "a"}
+		}), driver.ErrInvalid},
+		{"a place in an order without a near end", edges(func(s *driver.Step) {
+			s.Order, s.After = []driver.Order{{Column: weight}}, []driver.Value{nil, "a", nil}
+		}), driver.ErrInvalid},
 		{"no operation", driver.Step{Kind: "user"}, driver.ErrInvalid},
 		{"an unknown direction", driver.Step{Op: driver.ListEdges, Kind: "follows", Direction: 2}, driver.ErrInvalid},
 		{"a negative offset", driver.Step{Op: driver.ListEdges, Kind: "follows", Range: driver.Range{Offset: -1}}, driver.ErrInvalid},

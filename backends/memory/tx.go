@@ -166,7 +166,7 @@ func (t *tx) verifyLocked(log *[]change) error {
 // transaction has seen, with the record that it came with.
 func (t *tx) rewriteLocked(e *event, log *[]change) error {
 	now, err := t.db.writeLocked(t.name, e.write, log)
-	if err == nil && now.Outcome == e.result.Outcome &&
+	if err == nil && now.Outcome == e.result.Outcome && now.Index == e.result.Index &&
 		sameObject(now.Object, e.result.Object) && sameEdge(now.Edge, e.result.Edge) {
 		return nil
 	}
@@ -176,6 +176,8 @@ func (t *tx) rewriteLocked(e *event, log *[]change) error {
 func sameResult(a, b driver.Result) bool {
 	return slices.EqualFunc(a.Objects, b.Objects, sameObject) &&
 		slices.Equal(a.Counts, b.Counts) &&
+		slices.Equal(a.IDs, b.IDs) &&
+		slices.EqualFunc(a.Rows, b.Rows, func(a, b driver.Row) bool { return a.ID == b.ID && sameEdge(&a.Edge, &b.Edge) }) &&
 		slices.EqualFunc(a.Lists, b.Lists, func(a, b []driver.Edge) bool {
 			return slices.EqualFunc(a, b, func(a, b driver.Edge) bool { return sameEdge(&a, &b) })
 		})
@@ -195,12 +197,15 @@ func sameEdge(a, b *driver.Edge) bool {
 	return a.From == b.From && a.To == b.To && a.Version == b.Version
 }
 
-// copySteps copies what the caller may change after the call.
+// copySteps copies what the caller may change after the call, which a filter and its
+// columns are not.
 func copySteps(steps []driver.Step) []driver.Step {
 	steps = slices.Clone(steps)
 	for i := range steps {
 		steps[i].IDs = slices.Clone(steps[i].IDs)
 		steps[i].Ends = slices.Clone(steps[i].Ends)
+		steps[i].Order = slices.Clone(steps[i].Order)
+		steps[i].After = slices.Clone(steps[i].After)
 	}
 	return steps
 }

@@ -111,6 +111,10 @@ func randomWrites(random *rand.Rand, version int64) []driver.Write {
 		case kind == "user":
 			writes[i] = user(op, from, version)
 			writes[i].Object.Deleting = random.IntN(2) == 0
+			writes[i].Object.Doc = driver.Document{{Name: "tag", Value: ids[random.IntN(3)]}, {Name: "n", Value: int64(random.IntN(2))}}
+			if random.IntN(4) == 0 {
+				writes[i].Op, writes[i].Changes = driver.Modify, []driver.Change{{Column: field("n"), Add: int64(1)}}
+			}
 			continue
 		case kind == "friend" && to < from:
 			from, to = to, from
@@ -133,6 +137,11 @@ func dump(t *testing.T, from interface {
 	steps := []driver.Step{
 		{Op: driver.GetObjects, Kind: "user", IDs: append([]string{"other"}, ids...)},
 		{Op: driver.ScanDeleting, Kind: "user"},
+	}
+	for _, c := range []*driver.Column{field("n"), field("tag")} {
+		for _, v := range []driver.Value{nil, int64(0), int64(1), "a", "b", "c"} {
+			steps = append(steps, driver.Step{Op: driver.FindObjects, Kind: "user", Filter: &driver.Filter{Op: driver.AnyOf, Column: c, Values: []driver.Value{v}}})
+		}
 	}
 	for _, kind := range []string{"follows", "blocks", "mentor", "friend"} {
 		steps = append(steps, driver.Step{Op: driver.ScanEdges, Kind: kind})

@@ -88,6 +88,9 @@ func prepare(w *driver.Write, now func() time.Time) (driver.Write, error) {
 	if p.Old, err = copyDocument(w.Old, true); err != nil {
 		return p, invalidWrite(w, fmt.Errorf("Old: %w", err))
 	}
+	if p.Changes, err = copyChanges(w); err != nil {
+		return p, invalidWrite(w, fmt.Errorf("Changes: %w", err))
+	}
 	return p, nil
 }
 
@@ -109,6 +112,9 @@ func (db *database) writeObjectLocked(sp *space, w *driver.Write, log *[]change)
 		return driver.WriteResult{}, err
 	}
 	before := kind.records[w.Object.ID]
+	if w.Op == driver.Modify {
+		return db.modifyLocked(kind, before, w, log), nil
+	}
 	if before != nil && (w.Op == driver.Insert || !expected(w, before.Version, before.Doc)) {
 		return driver.WriteResult{Outcome: clash(w.Op), Object: before}, nil
 	}
@@ -118,6 +124,8 @@ func (db *database) writeObjectLocked(sp *space, w *driver.Write, log *[]change)
 	after := w.Object
 	if w.Op == driver.Delete {
 		after = nil
+	} else if index := kind.taken(after); index != "" {
+		return driver.WriteResult{Outcome: driver.Exists, Index: index}, nil
 	}
 	db.applyLocked(change{objects: kind, objectBefore: before, objectAfter: after}, log)
 	return driver.WriteResult{Outcome: driver.Done, Object: after}, nil

@@ -272,11 +272,13 @@ func (d *decoder) afford(b []byte, count uint32, least, size, objects int) error
 		d.credit -= cost
 		return nil
 	}
-	return skim(b, int(count)*objects)
+	_, err := skim(b, int(count)*objects)
+	return err
 }
 
-// skim reads msgpack objects without keeping anything, not even a stack.
-func skim(b []byte, objects int) error {
+// skim reads msgpack objects without keeping anything, not even a stack, and
+// returns what follows them.
+func skim(b []byte, objects int) ([]byte, error) {
 	for ; objects > 0; objects-- {
 		var children uint32
 		var err error
@@ -291,11 +293,11 @@ func skim(b []byte, objects int) error {
 			b, err = msgp.Skip(b)
 		}
 		if err != nil {
-			return corrupt(err)
+			return nil, corrupt(err)
 		}
 		if uint64(children) > uint64(len(b)) {
-			return corrupt(errLength)
+			return nil, corrupt(errLength)
 		}
 	}
-	return nil
+	return b, nil
 }

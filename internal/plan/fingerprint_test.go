@@ -130,11 +130,22 @@ func TestFingerprintsAgree(t *testing.T) {
 			}{},
 			struct{ A Named }{},
 			struct {
+				A string `graph:"index"`
+			}{},
+			struct {
+				A string `graph:"unique"`
+			}{},
+			struct {
 				A string
 				b int
 				C int `json:"-"`
 			}{},
 		},
+		{struct {
+			A string `graph:"was=c"`
+		}{}, struct {
+			A string `graph:"index,was=c"`
+		}{}},
 		{Tree{}, Twig{}},
 		{Ring1{}, Ring3{}},
 		{struct{ A Stack }{}, struct{ A [][]Stack }{}},

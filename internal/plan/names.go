@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -22,27 +23,45 @@ func jsonName(sf reflect.StructField) (name string, tagged, omit bool) {
 	return name, true, false
 }
 
-// oldNames returns the older names of a field by its graph tag.
-func oldNames(sf reflect.StructField) ([]string, error) {
+// options are what the graph tag of a field says.
+type options struct {
+	// was are older names.
+	was []string
+	// indexed and unique are set if there is to be an index on the field; unique
+	// is not set without the other.
+	indexed, unique bool
+}
+
+// optionsOf returns the options of a field.
+func optionsOf(sf reflect.StructField) (o options, err error) {
 	tag := sf.Tag.Get("graph")
 	if tag == "" {
-		return nil, nil
+		return o, nil
 	}
-	var was []string
+	seen := map[string]bool{}
 	for option := range strings.SplitSeq(tag, ",") {
+		seen[option] = true
 		name, isWas := strings.CutPrefix(option, "was=")
 		switch {
 		case isWas:
 			if err := checkName(name); err != nil {
-				return nil, fmt.Errorf("graph tag option %q: %w", option, err)
+				return o, fmt.Errorf("graph tag option %q: %w", option, err)
 			}
-			was = append(was, name)
-		case option == "id": // the caller's
+			o.was = append(o.was, name)
+		case option == "index" || option == "unique" || option == "id": // id is the caller's
 		default:
-			return nil, fmt.Errorf("unknown graph tag option %q", option)
+			return o, fmt.Errorf("unknown graph tag option %q", option)
 		}
 	}
-	return was, nil
+	o.unique = seen["unique"]
+	o.indexed = o.unique || seen["index"]
+	switch {
+	case o.unique && seen["index"]:
+		return o, errors.New("the graph tag options index and unique exclude each other: a unique index is an index")
+	case o.indexed && seen["id"]:
+		return o, errors.New("the ID needs no index: it is unique and found by itself")
+	}
+	return o, nil
 }
 
 // checkName refuses the names that some store cannot have or gives a meaning of

@@ -55,9 +55,9 @@ type node struct {
 
 // field is one field of a record.
 type field struct {
-	// name is the name in documents, was are older names of it.
+	// name is the name in documents.
 	name string
-	was  []string
+	options
 	// index leads to the Go field without crossing a pointer.
 	index []int
 	node  *node

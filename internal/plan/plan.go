@@ -12,7 +12,10 @@
 // promotion from embedded structs, "-" for a field that is to be kept nowhere.
 // The options after the name are ignored, because zero is a value. The graph tag
 // adds was=NAME, an older name of the field under which a store may still have
-// it.
+// it, and index or unique, which [Plan.Tagged] reports.
+//
+// A [Column] is one field of a record, for conditions and orders: where a document
+// has it, and where the encoding does, from which it is read without the rest.
 package plan
 
 import (
@@ -51,6 +54,7 @@ type Plan struct {
 	owner       string
 	root        *node
 	fingerprint uint64
+	tagged      []Tagged
 }
 
 // Of makes the plan of the struct type t. The fields of t itself, though not
@@ -68,10 +72,13 @@ func Of(owner string, t reflect.Type, skip func(reflect.StructField) bool) (*Pla
 	// nothing is skipped and its marshalers count.
 	root := &node{typ: t}
 	b.record(root, "", skip)
+	tagged := b.tagged(root)
 	if len(b.errs) > 0 {
 		return nil, errors.Join(b.errs...)
 	}
-	return newPlan(owner, root), nil
+	p := newPlan(owner, root)
+	p.tagged = tagged
+	return p, nil
 }
 
 // Empty returns the plan of a struct type without fields: its document has none
@@ -88,7 +95,7 @@ func newPlan(owner string, root *node) *Plan {
 // Fingerprint identifies the plan's encoding. Two plans with the same
 // fingerprint make the same encoding of every document and read it alike; a
 // field that is renamed, moved, or given another type changes it, as does an
-// older name.
+// older name. An index does not.
 func (p *Plan) Fingerprint() uint64 { return p.fingerprint }
 
 // invalid makes the error for a value that cannot be accepted.

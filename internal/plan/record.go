@@ -11,8 +11,8 @@ import (
 type candidate struct {
 	name   string
 	tagged bool
-	was    []string
-	typ    reflect.Type
+	options
+	typ reflect.Type
 	// index leads to the field from the struct that its group stands for.
 	index []int
 	// selector is the Go expression for the field, depth the number of
@@ -76,9 +76,10 @@ func (p *promoter) walk(g *group, t reflect.Type, index []int, selector string) 
 		sf := t.Field(i)
 		if !sf.IsExported() && !(sf.Anonymous && structBehind(sf.Type) != nil) {
 			p.unexported = p.unexported || sf.Name != "_"
+			p.leaveOut(sf, selector)
 			continue
 		}
-		was, err := oldNames(sf)
+		o, err := optionsOf(sf)
 		if err != nil {
 			p.refuse(selector+sf.Name, "%v", err)
 			continue
@@ -86,17 +87,25 @@ func (p *promoter) walk(g *group, t reflect.Type, index []int, selector string) 
 		name, tagged, omit := jsonName(sf)
 		if omit || len(p.embedding) == 1 && p.skip != nil && p.skip(sf) {
 			p.exported = true
+			p.leaveOut(sf, selector)
 			continue
 		}
 		at := append(slices.Clip(index), i)
 		if sf.Anonymous && !tagged && structBehind(sf.Type) != nil {
-			p.embed(g, sf, at, selector+sf.Name, was)
+			p.embed(g, sf, at, selector+sf.Name, o)
 			continue
 		}
 		p.add(g, sf, &candidate{
-			name: name, tagged: tagged, was: was, typ: sf.Type,
+			name: name, tagged: tagged, options: o, typ: sf.Type,
 			index: at, selector: selector + sf.Name, depth: len(p.embedding) - 1,
 		})
+	}
+}
+
+// leaveOut refuses an index on a field that is not kept.
+func (p *promoter) leaveOut(sf reflect.StructField, selector string) {
+	if o, err := optionsOf(sf); err == nil && o.indexed {
+		p.refuse(selector+sf.Name, "a field that is not stored as one of the document has no index")
 	}
 }
 
@@ -106,13 +115,15 @@ func (p *promoter) refuse(selector, format string, args ...any) {
 }
 
 // embed adds the fields that an embedded struct promotes.
-func (p *promoter) embed(g *group, sf reflect.StructField, index []int, selector string, was []string) {
+func (p *promoter) embed(g *group, sf reflect.StructField, index []int, selector string, o options) {
 	t, pointer := structBehind(sf.Type), sf.Type.Kind() == reflect.Pointer
 	switch {
 	case t == timeType || methodsOf(t).pair():
 		p.refuse(selector, "%v is kept as one value, not by its fields: name the embedded field with a json tag", t)
-	case len(was) > 0:
+	case len(o.was) > 0:
 		p.refuse(selector, "an embedded struct whose fields are promoted has no older name")
+	case o.indexed:
+		p.refuse(selector, "an embedded struct whose fields are promoted has no index: tag a field inside it")
 	case slices.Contains(p.embedding, t):
 		p.refuse(selector, "%v embeds itself", t)
 	case pointer && !sf.IsExported():
@@ -195,7 +206,7 @@ func (p *promoter) fields(g *group) []field {
 		case !m.field.hidden:
 			c := m.field
 			fields = append(fields, field{
-				name: c.name, was: c.was, index: c.index,
+				name: c.name, options: c.options, index: c.index,
 				node: p.b.node(c.typ, join(p.path, c.name)),
 			})
 		}
@@ -228,9 +239,13 @@ func structBehind(t reflect.Type) reflect.Type {
 	return t
 }
 
+// join appends a name to a path. Inline fields have none.
 func join(path, name string) string {
-	if path == "" {
+	switch {
+	case path == "":
 		return name
+	case name == "":
+		return path
 	}
 	return path + "." + name
 }

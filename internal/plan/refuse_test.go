@@ -173,8 +173,8 @@ func TestRefusedNames(t *testing.T) {
 			*Right
 		}{}, `field "Name": the Go fields Left.Name and Right.Name all have this name`},
 		{"unknown option", struct {
-			A int `json:"a" graph:"unique"`
-		}{}, `field "A": unknown graph tag option "unique"`},
+			A int `json:"a" graph:"uniq"`
+		}{}, `field "A": unknown graph tag option "uniq"`},
 		{"empty option", struct {
 			A int `graph:"id,"`
 		}{}, `field "A": unknown graph tag option ""`},

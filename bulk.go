@@ -1,0 +1,216 @@
+package graphcache
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// BulkReport says what a bulk write has done, also when it stopped half-way.
+type BulkReport struct {
+	// Found is how many objects the query found.
+	Found int
+	// Written is how many of them were changed or deleted.
+	Written int
+	// Skipped is how many of them did not exist any more when their turn came, or
+	// no longer matched the last Where.
+	Skipped int
+}
+
+// bulkChunk is how many objects are changed by one call of the store.
+const bulkChunk = 256
+
+// UpdateAll is [ObjectKind.Update] for every object that the query finds. The query is
+// resolved to IDs, by the store, and the objects are written in chunks, each of them
+// compared with what was read, so that every write invalidates exactly what it changes.
+// An object that has changed since it was found is written if it still matches the last
+// Where.
+//
+// It is not one transaction unless c is a [Tx]: it stops at the first error, between two
+// chunks or after one, and the report says how far it got. An error of change stops it
+// before the chunk that the object is in.
+func (q Query[T, E]) UpdateAll(ctx context.Context, c Conn, change func(*T) error) (BulkReport, error) {
+	k := q.src.last.end
+	return q.bulk(ctx, c.conn(), "update", func(b *bulk, chunk []string) error {
+		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) {
+			o := new(T)
+			v := reflect.ValueOf(o).Elem()
+			if err := k.decodeRecord(record, v); err != nil {
+				return nil, err
+			}
+			if err := change(o); err != nil {
+				return nil, err
+			}
+			if got := v.FieldByIndex(k.id).String(); got != record.ID {
+				return nil, fmt.Errorf("%w: the ID was changed to %.80q", ErrInvalid, got)
+			}
+			doc, err := k.plan.Document(v)
+			return k.plan.Keep(doc, record.Doc), err
+		})
+	})
+}
+
+// ApplyAll is [ObjectKind.Apply] for every object that the query finds, in the way of
+// [Query.UpdateAll].
+func (q Query[T, E]) ApplyAll(ctx context.Context, c Conn, changes ...Change[T]) (BulkReport, error) {
+	k := q.src.last.end
+	return q.bulk(ctx, c.conn(), "apply changes to", func(b *bulk, chunk []string) error {
+		plain, err := k.changes(changesOf(changes))
+		if err != nil {
+			return err
+		}
+		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) { return k.changed(record, plain) })
+	})
+}
+
+// DeleteAll is [ObjectKind.Delete] for every object that the query finds, one after the
+// other, in the way of [Query.UpdateAll].
+func (q Query[T, E]) DeleteAll(ctx context.Context, c Conn) (BulkReport, error) {
+	return q.bulk(ctx, c.conn(), "delete", func(b *bulk, chunk []string) error {
+		for _, id := range chunk {
+			if err := b.delete(ctx, id); err != nil {
+				return fmt.Errorf("%q: %w", id, err)
+			}
+		}
+		return nil
+	})
+}
+
+// bulk is a bulk write in progress.
+type bulk struct {
+	c      conn
+	kind   *boundKind
+	where  []pred // of the last hop
+	report BulkReport
+}
+
+// bulk finds the objects and calls do with chunks of their IDs.
+func (q Query[T, E]) bulk(ctx context.Context, c conn, what string, do func(*bulk, []string) error) (_ BulkReport, err error) {
+	defer func() { wrap(&err, what+" all of", q.name(), "") }()
+	x, err := q.Fresh().exec(ctx, c)
+	if err != nil {
+		return BulkReport{}, err
+	}
+	rows, err := x.rows()
+	if err != nil {
+		return BulkReport{}, err
+	}
+	ids := distinct(farEnds(rows))
+	b := &bulk{c: c, kind: c.g.objects[x.last().end], where: x.last().where, report: BulkReport{Found: len(ids)}}
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
+			return b.report, err
+		}
+		chunk := ids[:min(bulkChunk, len(ids))]
+		ids = ids[len(chunk):]
+		if err := do(b, chunk); err != nil {
+			return b.report, err
+		}
+	}
+	return b.report, nil
+}
+
+// matches reports whether the record is there and still matches.
+func (b *bulk) matches(record *driver.Object) (bool, error) {
+	if record == nil || record.Deleting {
+		return false, nil
+	}
+	r := request{kind: b.kind, id: record.ID}
+	v, err := r.encodeObject(record)
+	if err != nil {
+		return false, err
+	}
+	found := row{edge: edge{far: record.ID}, object: &v}
+	return found.matchesAll(b.where)
+}
+
+// write changes the records of a chunk, and again those that somebody else has written
+// meanwhile.
+func (b *bulk) write(ctx context.Context, ids []string, change func(*driver.Object) (driver.Document, error)) error {
+	return b.c.attempts(ctx, func() (bool, error) {
+		var err error
+		ids, err = b.writeOnce(ctx, ids, change)
+		return len(ids) == 0, err
+	})
+}
+
+// writeOnce tries once, leaving alone the records for which change returns nil, and returns the IDs of the records that were lost to another
+// writer.
+func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.Object) (driver.Document, error)) (lost []string, err error) {
+	results, err := b.c.read(ctx, driver.Step{Op: driver.GetObjects, Kind: b.kind.name, IDs: ids})
+	if err != nil {
+		return nil, err
+	}
+	if len(results[0].Objects) != len(ids) {
+		return nil, errResult
+	}
+	var writes []driver.Write
+	var anchors []anchor
+	skipped := 0
+	for i, record := range results[0].Objects {
+		ok, err := b.matches(record)
+		if err == nil && !ok {
+			skipped++
+			continue
+		}
+		var doc driver.Document
+		if err == nil {
+			doc, err = change(record)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", ids[i], err)
+		}
+		if doc == nil {
+			continue
+		}
+		writes = append(writes, driver.Write{
+			Op: driver.Replace, Kind: b.kind.name, Expect: record.Version, Old: b.kind.indexedFields(record.Doc),
+			Object: &driver.Object{ID: record.ID, Version: record.Version + 1, Doc: doc},
+		})
+		anchors = append(anchors, b.kind.touched(record.ID, &record.Doc, &doc)...)
+	}
+	if len(writes) > 0 {
+		lost, err = b.send(ctx, writes, anchors)
+	}
+	b.report.Skipped += skipped
+	return lost, err
+}
+
+// send writes the records while their anchors are held.
+func (b *bulk) send(ctx context.Context, writes []driver.Write, anchors []anchor) (lost []string, err error) {
+	var results []driver.WriteResult
+	err = b.c.mutate(ctx, anchors, func(ctx context.Context, s *session) (err error) {
+		results, err = s.writeAll(ctx, writes)
+		return err
+	})
+	for i, r := range results {
+		switch id := writes[i].Object.ID; {
+		case r.Outcome == driver.Done:
+			b.report.Written++
+		case r.Outcome == driver.Exists && err == nil:
+			err = fmt.Errorf("%q: %w", id, b.kind.object.taken(r.Index))
+		case r.Outcome == driver.Conflict || r.Outcome == driver.Missing:
+			lost = append(lost, id)
+		}
+	}
+	return lost, err
+}
+
+// delete deletes an object that still matches.
+func (b *bulk) delete(ctx context.Context, id string) error {
+	deleted := false
+	err := b.c.delete(ctx, b.kind.object, id, func(record *driver.Object) (bool, error) {
+		ok, err := b.matches(record)
+		deleted = ok
+		return ok, err
+	})
+	switch {
+	case err == nil && deleted:
+		b.report.Written++
+	case err == nil:
+		b.report.Skipped++
+	}
+	return err
+}

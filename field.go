@@ -1,0 +1,453 @@
+package graphcache
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"runtime"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/plan"
+)
+
+// Record is a kind whose records are of type T: an [*ObjectKind] of T, or an
+// [*EdgeKind], whose records are of its [Edge] type. No other types implement it.
+type Record[T any] interface {
+	record(*T) recordKind
+}
+
+// recordKind is one of two.
+type recordKind struct {
+	object *objectKind
+	edge   *edgeKind
+}
+
+func (k *ObjectKind[T]) record(*T) recordKind {
+	if k == nil {
+		return recordKind{}
+	}
+	return recordKind{object: k.core}
+}
+
+func (k *EdgeKind[A, B, D]) record(*Edge[A, B, D]) recordKind {
+	if k == nil {
+		return recordKind{}
+	}
+	return recordKind{edge: k.core}
+}
+
+func (k recordKind) name() string {
+	if k.edge != nil {
+		return k.edge.name
+	}
+	return nameOf(k.object)
+}
+
+func (k recordKind) String() string {
+	if k.edge != nil {
+		return fmt.Sprintf("edge kind %q", k.edge.name)
+	}
+	return fmt.Sprintf("object kind %q", nameOf(k.object))
+}
+
+// Ordered is the types whose values have an order: numbers, strings and times.
+type Ordered interface {
+	cmp.Ordered | time.Time
+}
+
+// column is a field of a kind, as predicates, orders and indexes name it.
+type column struct {
+	driver.Column
+	kind    recordKind
+	plan    *plan.Column // nil for ObjectID and EdgeTime
+	key     string       // its encoding in keys: [of, [name…]]
+	nilable bool
+	err     error
+}
+
+// same reports whether two columns are the same field of the same kind.
+func (c *column) same(d *column) bool { return c == d || c.kind == d.kind && c.key == d.key }
+
+// total reports whether every value of the column is less than, equal to, or greater
+// than any other: there is no nil and no NaN.
+func (c *column) total() bool {
+	_, float := c.Zero.(float64)
+	return !c.nilable && !float
+}
+
+// label names the column in messages.
+func (c *column) label() string { return fmt.Sprintf("%v: field %q", c.kind, c.Name()) }
+
+// newColumn completes a column.
+func newColumn(kind recordKind, p *plan.Column, d driver.Column) *column {
+	c := &column{Column: d, kind: kind, plan: p, nilable: p != nil && p.Nilable()}
+	b := msgp.AppendArrayHeader(nil, 2)
+	b = msgp.AppendUint8(b, uint8(c.Of))
+	b = msgp.AppendArrayHeader(b, uint32(len(c.Path)))
+	for _, name := range c.Path {
+		b = msgp.AppendString(b, name)
+	}
+	c.key = string(b)
+	return c
+}
+
+// value converts a value of the field's type.
+func (c *column) value(x any) (driver.Value, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	var v driver.Value
+	var err error
+	switch {
+	case c.Of == driver.EdgeTime:
+		v, err = milliseconds(x.(time.Time))
+	case c.Of == driver.ObjectID:
+		v, err = validID(reflect.ValueOf(x).String())
+	default:
+		v, err = c.plan.Value(x)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.label(), err)
+	}
+	return v, nil
+}
+
+// milliseconds returns the time as edges have it, rounded down like theirs.
+func milliseconds(t time.Time) (driver.Value, error) {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		return nil, fmt.Errorf("%w: the year %d is not between 0 and 9999", ErrInvalid, y)
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC(), nil
+}
+
+func validID(id string) (driver.Value, error) {
+	if !utf8.ValidString(id) {
+		return nil, fmt.Errorf("%w: the ID %.80q is not valid UTF-8", ErrInvalid, id)
+	}
+	return id, nil
+}
+
+// Field is a field of the records of a kind: of type V, in a T. [FieldOf] makes it. It
+// is immutable and safe for concurrent use.
+//
+// What its methods compare is what is stored: numbers by their value, strings and
+// bytes byte by byte, times by their millisecond, and a type that marshals itself to
+// text or JSON by that text. A field that a record lacks, because it was written
+// before the field was added, has the zero value of its type.
+type Field[T, V any] struct {
+	c *column
+}
+
+// FieldOf returns the field that the selector points to:
+//
+//	var City = graphcache.FieldOf(Users, func(u *User) *string { return &u.City })
+//
+// The kind is an object kind, and the field its ID or one of those that are stored; or
+// it is an edge kind, and the field the Time of its [Edge] or one within the Data. A
+// field may be inside a nested struct. It is a boolean, a number, a string, bytes, a
+// time, a type that marshals itself, or a pointer to one of these. The function is
+// pure: it calls the selector once, with a zero T. It panics if the selector does not
+// point to such a field, naming the kind and the place.
+//
+// [OrderedFieldOf], [StringFieldOf], [OptionalFieldOf] and [SliceFieldOf] return
+// fields that can do more.
+func FieldOf[T, V any](kind Record[T], selector func(*T) *V) Field[T, V] {
+	return Field[T, V]{columnOf("FieldOf", kind, selector, func(c *column) error {
+		if c.List {
+			return fmt.Errorf("it is a slice: use SliceFieldOf")
+		}
+		return nil
+	})}
+}
+
+// columnOf finds the column that the selector points to, and panics if there is none
+// or it does not pass the check.
+func columnOf[T, V any](what string, kind Record[T], selector func(*T) *V, check func(*column) error) *column {
+	_, file, line, _ := runtime.Caller(2)
+	k := recordKind{}
+	fail := func(why any) {
+		panic(fmt.Sprintf("graphcache: %s of %v, %s:%d: %v", what, k, file, line, why))
+	}
+	if kind == nil {
+		fail("the kind is nil")
+	}
+	if k = kind.record(nil); k == (recordKind{}) {
+		fail("the kind is nil: is a package variable used before it is set?")
+	}
+	if k.declared() != nil { // Open will tell
+		return &column{kind: k, err: k.declared(), key: "?"}
+	}
+	offset, ok := offsetOf(selector)
+	if !ok {
+		fail("the selector does not point into the struct that it is given")
+	}
+	c, err := k.column(reflect.TypeFor[T](), offset, reflect.TypeFor[V]())
+	if err == nil {
+		err = check(c)
+	}
+	if err != nil {
+		fail(err)
+	}
+	return c
+}
+
+// declared returns what is wrong with the kind's declaration.
+func (k recordKind) declared() error {
+	if k.edge != nil {
+		return k.edge.err
+	}
+	return k.object.err
+}
+
+// offsetOf returns the offset of what the selector points to. It reports false if
+// that is outside of the struct, or the selector panics on a zero one.
+func offsetOf[T, V any](selector func(*T) *V) (offset uintptr, ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	zero := new(T)
+	start, at := reflect.ValueOf(zero).Pointer(), reflect.ValueOf(selector(zero)).Pointer()
+	runtime.KeepAlive(zero)
+	size := reflect.TypeFor[T]().Size()
+	return at - start, at >= start && at-start < size && at-start+reflect.TypeFor[V]().Size() <= size
+}
+
+// column returns the column at the offset in the record type t.
+func (k recordKind) column(t reflect.Type, offset uintptr, v reflect.Type) (*column, error) {
+	if k.edge != nil {
+		return k.edgeColumn(t, offset, v)
+	}
+	if f := t.FieldByIndex(k.object.id); f.Offset == offset && f.Type == v {
+		return newColumn(k, nil, driver.Column{Of: driver.ObjectID, Zero: ""}), nil
+	}
+	p, err := k.object.plan.ColumnAt(offset, v)
+	if err != nil {
+		return nil, err
+	}
+	return newColumn(k, p, p.Driver()), nil
+}
+
+// edgeColumn returns the column at the offset in the Edge type t.
+func (k recordKind) edgeColumn(t reflect.Type, offset uintptr, v reflect.Type) (*column, error) {
+	at, _ := t.FieldByName("Time")
+	data, _ := t.FieldByName("Data")
+	switch {
+	case offset == at.Offset && v == at.Type:
+		return newColumn(k, nil, driver.Column{Of: driver.EdgeTime, Zero: time.UnixMilli(0).UTC()}), nil
+	case offset < data.Offset || data.Type.Size() == 0:
+		return nil, fmt.Errorf("of an edge, the Time and the fields of the Data can be selected")
+	}
+	p, err := k.edge.plan.ColumnAt(offset-data.Offset, v)
+	if err != nil {
+		return nil, err
+	}
+	d := p.Driver()
+	d.Of = driver.EdgeField
+	return newColumn(k, p, d), nil
+}
+
+// leaf makes a predicate of one value.
+func leaf[T any](c *column, op driver.FilterOp, x any) Predicate[T] {
+	v, err := c.value(x)
+	return Predicate[T]{pred{op: op, col: c, v: v}, err}
+}
+
+// Eq matches records whose field is equal to v. A nil pointer is equal to nil only.
+func (f Field[T, V]) Eq(v V) Predicate[T] { return leaf[T](f.c, driver.AnyOf, v) }
+
+// Ne matches records whose field is not equal to v.
+func (f Field[T, V]) Ne(v V) Predicate[T] { return Not(f.Eq(v)) }
+
+// In matches records whose field is equal to one of the values; without values, none.
+func (f Field[T, V]) In(values ...V) Predicate[T] { return anyOf[T](f.c, values) }
+
+func anyOf[T, V any](c *column, values []V) Predicate[T] {
+	vs := make([]driver.Value, len(values))
+	for i := range values {
+		var err error
+		if vs[i], err = c.value(values[i]); err != nil {
+			return Predicate[T]{err: err}
+		}
+	}
+	return Predicate[T]{setOf(c, vs), c.err}
+}
+
+// IsZero matches records whose field has the zero value of its Go type.
+func (f Field[T, V]) IsZero() Predicate[T] {
+	if f.c.Of == driver.EdgeTime {
+		return Predicate[T]{err: fmt.Errorf("%w: %s: every edge has a time", ErrInvalid, f.c.label())}
+	}
+	return Predicate[T]{pred{op: driver.AnyOf, col: f.c, v: f.c.Zero}, f.c.err}
+}
+
+// IsNil matches records whose field is a nil pointer or slice. On a field whose type
+// has no nil it is [ErrInvalid].
+func (f Field[T, V]) IsNil() Predicate[T] {
+	if !f.c.nilable && f.c.err == nil {
+		return Predicate[T]{err: fmt.Errorf("%w: %s: IsNil: its type has no nil", ErrInvalid, f.c.label())}
+	}
+	return Predicate[T]{pred{op: driver.AnyOf, col: f.c}, f.c.err}
+}
+
+func (f Field[T, V]) field(*T) *column { return f.c }
+
+// AnyField is a field of records of type T, whatever its own type: what an index is
+// made of. The field types of this package implement it, and no others.
+type AnyField[T any] interface {
+	field(*T) *column
+}
+
+// OrderedField is a [Field] whose type has an order. [OrderedFieldOf] makes it.
+type OrderedField[T any, V Ordered] struct {
+	Field[T, V]
+}
+
+// OrderedFieldOf is [FieldOf] for a number, a string or a time. A type that marshals
+// itself is kept as text, which is not in the order of its values: then it panics.
+func OrderedFieldOf[T any, V Ordered](kind Record[T], selector func(*T) *V) OrderedField[T, V] {
+	return OrderedField[T, V]{Field[T, V]{columnOf("OrderedFieldOf", kind, selector, (*column).ordered)}}
+}
+
+// ordered says why the column has no order.
+func (c *column) ordered() error {
+	if c.plan == nil {
+		return nil
+	}
+	return c.plan.Ordered()
+}
+
+// Lt matches records whose field is less than v. Like all comparisons it does not
+// match nil and NaN.
+func (f OrderedField[T, V]) Lt(v V) Predicate[T] { return leaf[T](f.c, driver.Less, v) }
+
+// Le matches records whose field is v or less.
+func (f OrderedField[T, V]) Le(v V) Predicate[T] { return leaf[T](f.c, driver.LessEqual, v) }
+
+// Gt matches records whose field is greater than v.
+func (f OrderedField[T, V]) Gt(v V) Predicate[T] { return leaf[T](f.c, driver.Greater, v) }
+
+// Ge matches records whose field is v or greater.
+func (f OrderedField[T, V]) Ge(v V) Predicate[T] { return leaf[T](f.c, driver.GreaterEqual, v) }
+
+// Asc orders by the field, least first; NaN comes before all other numbers.
+func (f OrderedField[T, V]) Asc() Order[T] { return Order[T]{orderKey{col: f.c}} }
+
+// Desc orders by the field, greatest first.
+func (f OrderedField[T, V]) Desc() Order[T] { return Order[T]{orderKey{col: f.c, desc: true}} }
+
+// StringField is an [OrderedField] that holds a string. [StringFieldOf] makes it.
+type StringField[T any, V ~string] struct {
+	OrderedField[T, V]
+}
+
+// StringFieldOf is [OrderedFieldOf] for a string.
+func StringFieldOf[T any, V ~string](kind Record[T], selector func(*T) *V) StringField[T, V] {
+	return StringField[T, V]{OrderedField[T, V]{Field[T, V]{columnOf("StringFieldOf", kind, selector, (*column).ordered)}}}
+}
+
+// HasPrefix matches records whose field starts with the prefix, compared byte by byte.
+func (f StringField[T, V]) HasPrefix(prefix V) Predicate[T] {
+	return f.substring(driver.HasPrefix, prefix)
+}
+
+// Contains matches records whose field contains the string, compared byte by byte.
+func (f StringField[T, V]) Contains(part V) Predicate[T] {
+	return f.substring(driver.Contains, part)
+}
+
+func (f StringField[T, V]) substring(op driver.FilterOp, part V) Predicate[T] {
+	if part == "" && f.c.err == nil {
+		return Predicate[T]{p: matchAll}
+	}
+	return leaf[T](f.c, op, part)
+}
+
+// OptionalField is a field that is a pointer to a type with an order, compared by what
+// it points to. [OptionalFieldOf] makes it.
+type OptionalField[T any, V Ordered] struct {
+	c *column
+}
+
+// OptionalFieldOf is [OrderedFieldOf] for a pointer to a number, a string or a time:
+//
+//	var Age = graphcache.OptionalFieldOf(Users, func(u *User) **int { return &u.Age })
+func OptionalFieldOf[T any, V Ordered](kind Record[T], selector func(*T) **V) OptionalField[T, V] {
+	return OptionalField[T, V]{columnOf("OptionalFieldOf", kind, selector, (*column).ordered)}
+}
+
+func (f OptionalField[T, V]) leaf(op driver.FilterOp, v V) Predicate[T] { return leaf[T](f.c, op, &v) }
+
+// Eq matches records whose field is equal to v. Nil is not.
+func (f OptionalField[T, V]) Eq(v V) Predicate[T] { return f.leaf(driver.AnyOf, v) }
+
+// Ne matches records whose field is not equal to v, nil included.
+func (f OptionalField[T, V]) Ne(v V) Predicate[T] { return Not(f.Eq(v)) }
+
+// In matches records whose field is equal to one of the values; without values, none.
+func (f OptionalField[T, V]) In(values ...V) Predicate[T] {
+	pointers := make([]*V, len(values))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	return anyOf[T](f.c, pointers)
+}
+
+// Lt matches records whose field is less than v. Like all comparisons it does not
+// match nil and NaN.
+func (f OptionalField[T, V]) Lt(v V) Predicate[T] { return f.leaf(driver.Less, v) }
+
+// Le matches records whose field is v or less.
+func (f OptionalField[T, V]) Le(v V) Predicate[T] { return f.leaf(driver.LessEqual, v) }
+
+// Gt matches records whose field is greater than v.
+func (f OptionalField[T, V]) Gt(v V) Predicate[T] { return f.leaf(driver.Greater, v) }
+
+// Ge matches records whose field is v or greater.
+func (f OptionalField[T, V]) Ge(v V) Predicate[T] { return f.leaf(driver.GreaterEqual, v) }
+
+// IsNil matches records whose field is nil.
+func (f OptionalField[T, V]) IsNil() Predicate[T] {
+	return Predicate[T]{pred{op: driver.AnyOf, col: f.c}, f.c.err}
+}
+
+// Asc orders by the field, nil first, then NaN, then least first.
+func (f OptionalField[T, V]) Asc() Order[T] { return Order[T]{orderKey{col: f.c}} }
+
+// Desc orders by the field, greatest first and nil last.
+func (f OptionalField[T, V]) Desc() Order[T] { return Order[T]{orderKey{col: f.c, desc: true}} }
+
+func (f OptionalField[T, V]) field(*T) *column { return f.c }
+
+// SliceField is a [Field] that is a slice. An index on it has an entry for each of its
+// elements. [SliceFieldOf] makes it.
+type SliceField[T any, S ~[]E, E any] struct {
+	Field[T, S]
+}
+
+// SliceFieldOf is [FieldOf] for a slice of anything that a field can be but a pointer.
+func SliceFieldOf[T any, S ~[]E, E any](kind Record[T], selector func(*T) *S) SliceField[T, S, E] {
+	return SliceField[T, S, E]{Field[T, S]{columnOf("SliceFieldOf", kind, selector, func(c *column) error {
+		if !c.List {
+			return fmt.Errorf("it is not kept as a list: use FieldOf")
+		}
+		return nil
+	})}}
+}
+
+// Has matches records one of whose field's elements is equal to v.
+func (f SliceField[T, S, E]) Has(v E) Predicate[T] {
+	if f.c.err != nil {
+		return Predicate[T]{err: f.c.err}
+	}
+	x, err := f.c.plan.Element(v)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", f.c.label(), err)
+	}
+	return Predicate[T]{pred{op: driver.Has, col: f.c, v: x}, err}
+}

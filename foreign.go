@@ -1,0 +1,180 @@
+package graphcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/protocol"
+)
+
+// Ref names a record that something else than graphcache has written, for
+// [Graph.Invalidate]. The Ref methods of kinds make it, and no other types implement it.
+type Ref interface {
+	anchors(ctx context.Context, g *Graph) ([]anchor, error)
+}
+
+// Ref names the object. Its entries in indexes are found in the record as it is now in
+// the store, and as it was in the cache. If it may have left the cache, or was written
+// several times, pass what it was before as well: otherwise a query that is answered by
+// an index alone, such as IDs and Count, may have it where it was until that value
+// expires.
+func (k *ObjectKind[T]) Ref(id ID[T], before ...*T) Ref {
+	r := objectRef{kind: k.core, id: string(id)}
+	for _, o := range before {
+		r.before = append(r.before, reflect.ValueOf(o))
+	}
+	return r
+}
+
+type objectRef struct {
+	kind   *objectKind
+	id     string
+	before []reflect.Value
+}
+
+func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
+	if err := checkID(r.kind.name, r.id); err != nil {
+		return nil, err
+	}
+	b, err := g.boundObject(r.kind)
+	if err != nil {
+		return nil, err
+	}
+	anchors := b.touched(r.id, nil, nil)
+	if r.kind.scans {
+		anchors = append(anchors, anchor{typ: kindAnchor, kind: b.name})
+	}
+	if len(b.indexes) == 0 {
+		return anchors, nil
+	}
+	for _, o := range r.before {
+		if o.IsNil() {
+			continue
+		}
+		doc, err := r.kind.plan.Document(o.Elem())
+		if err != nil {
+			return nil, err
+		}
+		anchors = append(anchors, b.touched(r.id, &doc, nil)...)
+	}
+	if doc := g.cachedDocument(ctx, b, r.id); doc != nil {
+		anchors = append(anchors, b.touched(r.id, &doc, nil)...)
+	}
+	now, err := g.conn().readObject(ctx, r.kind, r.id)
+	if err == nil && now != nil {
+		anchors = append(anchors, b.touched(r.id, &now.Doc, nil)...)
+	}
+	return anchors, err
+}
+
+// cachedDocument returns what the indexes need of the object as it is in the cache, nil
+// if it is not there.
+func (g *Graph) cachedDocument(ctx context.Context, b *boundKind, id string) driver.Document {
+	reqs := []request{b.objectRequest(id)}
+	if g.shared.opts.Cache == nil {
+		return nil
+	}
+	g.lookup(ctx, reqs)
+	r := &reqs[0]
+	if r.next.Action != protocol.Hit || r.flags&flagAbsent != 0 {
+		return nil
+	}
+	v := reflect.New(b.object.typ).Elem()
+	version, body, err := msgp.ReadInt64Bytes(r.body)
+	if err != nil || b.object.decode(body, v, id, version) != nil {
+		return nil
+	}
+	doc, err := b.object.plan.Document(v)
+	if err != nil {
+		return nil
+	}
+	return doc
+}
+
+// Ref names the edge.
+func (k *EdgeKind[A, B, D]) Ref(from ID[A], to ID[B]) Ref {
+	return edgeRef{k.core, string(from), string(to)}
+}
+
+type edgeRef struct {
+	kind     *edgeKind
+	from, to string
+}
+
+func (r edgeRef) anchors(_ context.Context, g *Graph) ([]anchor, error) {
+	if err := r.kind.check(g.conn(), r.from, r.to); err != nil {
+		return nil, err
+	}
+	from, to := r.kind.sort(r.from, r.to)
+	return r.kind.touched(from, to), nil
+}
+
+// Invalidate drops from the cache what depends on records that something else than
+// graphcache has written: to be called after such a write. A read that begins after
+// Invalidate has returned sees it. If the edge of a to-one kind has come to lead
+// elsewhere, name it with each of its ends.
+func (g *Graph) Invalidate(ctx context.Context, refs ...Ref) (err error) {
+	defer wrap(&err, "invalidate", "", "")
+	var anchors []anchor
+	for _, r := range refs {
+		if r == nil {
+			return fmt.Errorf("%w: a Ref is nil", ErrInvalid)
+		}
+		more, err := r.anchors(ctx, g)
+		if err != nil {
+			return err
+		}
+		anchors = append(anchors, more...)
+	}
+	if len(anchors) == 0 || g.shared.opts.Cache == nil {
+		return nil
+	}
+	return g.mutate(ctx, anchors, func(context.Context, *session) error { return nil })
+}
+
+// InvalidateKind drops everything that is cached of the kinds, in all namespaces, when
+// nobody can say which of their records something else has written. In this process it
+// has taken effect when InvalidateKind returns; in others it does within
+// Options.LookPeriod, or when they next reach the store. It costs one small write of the
+// store, and all values of the kinds are then loaded again. A store that does not keep
+// generations says so: the error wraps [errors.ErrUnsupported].
+func (g *Graph) InvalidateKind(ctx context.Context, kinds ...Kind) (err error) {
+	defer wrap(&err, "invalidate kinds", "", "")
+	store := g.shared.root().store
+	keeper, ok := store.(driver.Generations)
+	if !ok {
+		return fmt.Errorf("the store (%s) keeps no generations: %w", g.store.Capabilities().Name, errors.ErrUnsupported)
+	}
+	var names []string
+	for _, k := range kinds {
+		objects, edges, err := coreOf(k)
+		switch {
+		case err != nil:
+			return err
+		case objects != nil:
+			_, err = g.boundObject(objects)
+			names = append(names, objects.name)
+		default:
+			_, err = g.boundEdge(edges)
+			names = append(names, edges.name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !g.shared.begin() {
+		return errClosed
+	}
+	defer g.shared.end()
+	timed, cancel := context.WithTimeout(ctx, g.shared.opts.WriteTimeout)
+	defer cancel()
+	if err := keeper.Raise(timed, names); err != nil {
+		return fmt.Errorf("raise the generations: %w", err)
+	}
+	return g.shared.look(ctx, store)
+}

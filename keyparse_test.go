@@ -1,0 +1,138 @@
+package graphcache
+
+import (
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Keys are never read back in production. That they can be is what makes them
+// injective, so the tests read them.
+
+// parseAnchor reads an anchor's key.
+func parseAnchor(key string) (keyspace, anchor, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(5)
+	s := keyspace{database: r.string(), namespace: r.string()}
+	a := anchor{typ: anchorType(r.uint()), kind: r.string(), id: r.string()}
+	if a.typ < objectAnchor || a.typ > kindAnchor {
+		r.fail()
+	}
+	return s, a, r.end()
+}
+
+// parseField reads a field's key.
+func parseField(key string) (field, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(7)
+	f := field{typ: fieldType(r.uint()), fingerprint: r.uint(), span: r.span(), end: r.string()}
+	if f.typ < countField || f.typ > foundField {
+		r.fail()
+	}
+	return f, r.end()
+}
+
+// The parsed form of a query's key: what it says, without the schema.
+type parsedQuery struct {
+	kind string
+	ids  []string
+	hops []parsedHop
+}
+
+type parsedHop struct {
+	edge                    string
+	direction               driver.Direction
+	high, low               bound
+	limitPer, offset, limit int
+	distinct                bool
+	whereEdge, where        []parsedPred
+	order                   []parsedOrder
+}
+
+type parsedColumn struct {
+	of   driver.ColumnOf
+	path []string
+}
+
+type parsedPred struct {
+	op     driver.FilterOp
+	neg    bool
+	column parsedColumn
+	values []driver.Value
+	of     []parsedPred
+}
+
+type parsedOrder struct {
+	column parsedColumn
+	desc   bool
+}
+
+// parseQuery reads a query's key.
+func parseQuery(key string) (parsedQuery, error) {
+	r := keyReader{b: []byte(key)}
+	r.array(4)
+	if r.int() != queryVersion {
+		r.fail()
+	}
+	q := parsedQuery{kind: r.string()}
+	q.ids = readAll(&r, leastID, r.name)
+	q.hops = readAll(&r, leastHop, r.hop)
+	return q, r.end()
+}
+
+// The least that a hop, a condition and an order take in a key.
+const (
+	leastHop   = 12
+	leastPred  = 3
+	leastOrder = 5
+)
+
+func (r *keyReader) hop() parsedHop {
+	r.array(11)
+	return parsedHop{
+		edge: r.string(), direction: driver.Direction(r.uint()),
+		high: r.bound(), low: r.bound(),
+		limitPer: r.int(), offset: r.int(), limit: r.int(), distinct: r.bool(),
+		whereEdge: r.preds(), where: r.preds(), order: readAll(r, leastOrder, r.order),
+	}
+}
+
+func (r *keyReader) preds() []parsedPred {
+	if r.depth++; r.depth > maxNesting {
+		r.fail()
+	}
+	defer func() { r.depth-- }()
+	return readAll(r, leastPred, r.pred)
+}
+
+func (r *keyReader) pred() (p parsedPred) {
+	leaf := false
+	switch n := part(r, msgp.ReadArrayHeaderBytes); {
+	case r.err != nil:
+		return p
+	case n == 4:
+		leaf = true
+	case n != 2:
+		r.fail()
+		return p
+	}
+	if p.op = driver.FilterOp(r.uint()); p.op == 0 || p.op > driver.Has {
+		r.fail()
+	}
+	if !leaf {
+		p.of = r.preds()
+		return p
+	}
+	p.neg, p.column, p.values = r.bool(), r.column(), r.values()
+	return p
+}
+
+func (r *keyReader) order() parsedOrder {
+	r.array(2)
+	return parsedOrder{r.column(), r.bool()}
+}
+
+func (r *keyReader) column() parsedColumn {
+	r.array(2)
+	return parsedColumn{driver.ColumnOf(r.uint()), readAll(r, leastID, r.name)}
+}
