@@ -9,11 +9,12 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: test lint fuzz bench soak
 
+# The files for Go 1.27 are of a language that the gofmt of Go 1.26 does not know.
 # Shuffled runs are never taken from the test cache, which could not tell that the
 # answers of `go list` have changed.
 test:
 	go mod download
-	@bad=$$(gofmt -l .); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
+	@bad=$$(find . -name '*.go' -not -name '*_go127*.go' -exec gofmt -l {} +); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
 	go vet ./...
 	go test -race -shuffle=on -timeout=15m ./...
 

@@ -26,13 +26,13 @@ type Graph struct {
 
 // shared is what a graph and its namespaces have in common.
 type shared struct {
-	opts     Options
-	schema   *Schema
-	counters map[string]*kindCounters
-	flights  flights
-	loads    chan struct{} // one element for each store read under way
-	closing  chan struct{} // closed by Close
-	looker   chan struct{} // closed when the looks have ended, nil if there are none
+	opts        Options
+	schema      *Schema
+	counters    map[string]*kindCounters
+	flights     flights
+	loads       chan struct{}               // one element for each store read under way
+	closing     chan struct{}               // closed by Close
+	stopLooking func(context.Context) error // nil if there are no looks
 
 	generations map[string]*atomic.Uint64 // of the kinds, by name
 
@@ -206,11 +206,12 @@ func (g *Graph) Close(ctx context.Context) error {
 		close(s.closing)
 	}
 	s.mu.Unlock()
-	if err := s.wait(ctx); err != nil {
-		return fmt.Errorf("graphcache: close: work is still under way: %w", err)
+	err := s.wait(ctx)
+	if s.stopLooking != nil && err == nil {
+		err = s.stopLooking(ctx)
 	}
-	if s.looker != nil {
-		<-s.looker // it ends at once: its context does
+	if err != nil {
+		return fmt.Errorf("graphcache: close: work is still under way: %w", err)
 	}
 	return nil
 }

@@ -47,18 +47,19 @@ func (s *shared) keepLooking(store driver.Store) {
 	if _, ok := store.(driver.Generations); !ok || s.opts.Cache == nil {
 		return
 	}
-	s.looker = make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	s.stopLooking = func(ctx context.Context) error {
+		cancel()
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	go func() {
-		defer close(s.looker)
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		go func() {
-			select {
-			case <-s.closing:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
+		defer close(ended)
 		s.looks(ctx, store)
 	}()
 }

@@ -3,6 +3,7 @@ package memory_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -219,6 +220,14 @@ func TestIndexOfArrays(t *testing.T) {
 		write(t, s, tagged(driver.Insert, fmt.Sprint("first ", i), field), driver.Done, "")
 		write(t, s, tagged(driver.Insert, fmt.Sprint("second ", i), field), driver.Exists, "by tag")
 	}
+}
+
+// TestIndexOfNaN has two of the many forms of NaN.
+func TestIndexOfNaN(t *testing.T) {
+	s := newStore(t, nil)
+	write(t, s, tagged(driver.Insert, "1", driver.Field{Name: "tag", Value: math.NaN()}), driver.Done, "")
+	other := math.Float64frombits(math.Float64bits(math.NaN()) + 1)
+	write(t, s, tagged(driver.Insert, "2", driver.Field{Name: "tag", Value: other}), driver.Exists, "by tag")
 }
 
 // TestModifyOfAnIndex is not what Modify is for, but must not break an index.

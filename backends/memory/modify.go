@@ -60,7 +60,7 @@ func sum(c *driver.Change, there driver.Value) (driver.Value, bool) {
 	case int64:
 		n, ok := there.(int64)
 		total := n + add
-		overflow := (add > 0) != (total > n) && add != 0
+		overflow := (add > 0) != (total > n)
 		return total, ok && !overflow && within(c, total)
 	case float64:
 		n, ok := there.(float64)
