@@ -79,7 +79,7 @@ func (n Neighbours[A, B, E]) With(attachments ...Attachment[B]) Neighbours[A, B,
 func (q Query[T, E]) With(attachments ...Attachment[T]) Query[T, E] {
 	for _, a := range attachments {
 		if a == nil {
-			return q.fail("With: an attachment is nil")
+			q.src.fail("With", fmt.Errorf("%w: an attachment is nil", ErrInvalid))
 		}
 	}
 	q.attach = append(slices.Clip(q.attach), attachments...)
@@ -158,7 +158,7 @@ type Pair[T, E any] struct {
 // Edges whose object does not exist are left out, and make room for others under Limit.
 func (q Query[T, E]) WithObjects(ctx context.Context, c Conn) (pairs []Pair[T, E], err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
-	q = q.ofEdges("WithObjects")
+	q.src.refineEdges("WithObjects", 0)
 	var failed error
 	err = q.each(ctx, c.conn(), nil, func(o *T, r *row) bool {
 		var e E

@@ -338,6 +338,7 @@ func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]ed
 // are counted, not loaded, unless it matters which objects their edges lead to.
 func (x *exec) count() (int, error) {
 	h := x.last()
+	h.order = nil // there are as many in any order
 	if err := x.start(); err != nil {
 		return 0, err
 	}

@@ -253,9 +253,29 @@ func (k recordKind) edgeColumn(t reflect.Type, offset uintptr, v reflect.Type) (
 }
 
 // leaf makes a predicate of one value.
-func leaf[T any](c *column, op driver.FilterOp, x any) Predicate[T] {
-	v, err := c.value(x)
+func leaf[T, V any](c *column, op driver.FilterOp, x V) Predicate[T] {
+	v, err := valueOf(c, x)
 	return Predicate[T]{pred{op: op, col: c, v: v}, err}
+}
+
+// valueOf is column.value without an allocation beyond the value's own for the types
+// that are kept as they are.
+func valueOf[V any](c *column, x V) (driver.Value, error) {
+	if c.plan != nil {
+		switch x := any(x).(type) {
+		case string:
+			if utf8.ValidString(x) {
+				return x, nil
+			}
+		case int:
+			return int64(x), nil
+		case int64:
+			return x, nil
+		case bool:
+			return x, nil
+		}
+	}
+	return c.value(x)
 }
 
 // Eq matches records whose field is equal to v. A nil pointer is equal to nil only.
@@ -271,7 +291,7 @@ func anyOf[T, V any](c *column, values []V) Predicate[T] {
 	vs := make([]driver.Value, len(values))
 	for i := range values {
 		var err error
-		if vs[i], err = c.value(values[i]); err != nil {
+		if vs[i], err = valueOf(c, values[i]); err != nil {
 			return Predicate[T]{err: err}
 		}
 	}

@@ -84,14 +84,12 @@ func (x *exec) countObjects(k *boundKind, h *hop, p hopPlan) (int, error) {
 	switch {
 	case p.access == ByScan:
 		return x.countFound(h, k.searchRequest(kindAnchor, "", h, true))
-	case p.access == ByIndexOrder || p.access == ByIndex && p.exact && len(p.prefixes) == 1:
-		probe := *h
-		probe.order = nil
+	case p.access == ByIndex && p.exact && len(p.prefixes) == 1:
 		candidates, whole, err := x.candidates(k, p)
 		if err != nil || whole {
 			return h.within(len(candidates)), err
 		}
-		return x.countFound(h, k.orderRequest(&probe, p, true))
+		return x.countFound(h, k.orderRequest(h, p, true))
 	}
 	rows, err := x.objects(k, h, p)
 	return len(rows), err

@@ -342,15 +342,15 @@ func (p pred) conjunction() []pred {
 	return []pred{p}
 }
 
-// conjoin adds predicates to a canonical conjunction, which it leaves as it is.
-func conjoin[T any](parts []pred, predicates []Predicate[T], on func(*column) error) ([]pred, error) {
+// conjoin adds predicates on a kind to a canonical conjunction, which it leaves as it is.
+func conjoin[T any](parts []pred, predicates []Predicate[T], kind recordKind) ([]pred, error) {
 	all := pred{op: driver.And, of: make([]pred, 0, len(parts)+len(predicates))}
 	all.of = append(all.of, parts...)
 	for _, p := range predicates {
 		if err := p.check(); err != nil {
 			return nil, err
 		}
-		if err := p.p.eachColumn(on); err != nil {
+		if err := p.p.mustBe(kind); err != nil {
 			return nil, err
 		}
 		all.of = append(all.of, p.p)
@@ -380,13 +380,13 @@ func (p *pred) isCanonical() bool {
 	return true
 }
 
-// eachColumn calls check with the columns of a predicate until it returns an error.
-func (p *pred) eachColumn(check func(*column) error) error {
+// mustBe says when a column of the predicate is not of the kind.
+func (p *pred) mustBe(kind recordKind) error {
 	if p.isLeaf() {
-		return check(p.col)
+		return p.col.mustBe(kind)
 	}
 	for i := range p.of {
-		if err := p.of[i].eachColumn(check); err != nil {
+		if err := p.of[i].mustBe(kind); err != nil {
 			return err
 		}
 	}

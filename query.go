@@ -51,7 +51,7 @@ type hop struct {
 	after     []driver.Value // of a page: its place in the order
 }
 
-func (id ID[T]) source(*T) source { return source{id: string(id), ids: nil} }
+func (id ID[T]) source(*T) source { return source{id: string(id)} }
 
 func (ids IDs[T]) source(*T) source {
 	s := source{ids: make([]string, 0, len(ids))}
@@ -175,79 +175,78 @@ func nameOf(k *objectKind) string {
 	return k.name
 }
 
-// fail returns the query with a mistake, unless it has one.
-func (q Query[T, E]) fail(format string, args ...any) Query[T, E] {
-	if q.src.err == nil {
-		q.src.err = fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+// fail notes a mistake, unless there is one.
+func (s *source) fail(what string, err error) {
+	if s.err == nil {
+		s.err = fmt.Errorf("%s: %w", what, err)
 	}
-	return q
 }
 
-// limits checks a number that refines the last hop.
-func (q Query[T, E]) limits(what string, n int) Query[T, E] {
-	if q.src.hops == 0 && q.src.err == nil {
-		q.src.err = errEmpty
+// refine returns the last hop, for a refinement with a number, and notes a mistake if
+// there is no hop or the number is negative.
+func (s *source) refine(what string, n int) *hop {
+	if s.hops == 0 && s.err == nil {
+		s.err = errEmpty
 	}
-	if n < 0 {
-		return q.fail("%s(%d): negative", what, n)
+	if n < 0 && s.err == nil {
+		s.err = fmt.Errorf("%w: %s(%d): negative", ErrInvalid, what, n)
 	}
-	return q
+	return &s.last
 }
 
-// ofEdges checks that the last hop has edges.
-func (q Query[T, E]) ofEdges(what string) Query[T, E] {
-	if q.src.hops > 0 && q.src.last.edge == nil {
-		return q.fail("%s: a query that starts from a kind has no edges", what)
+// refineEdges is refine for what only a hop along edges has.
+func (s *source) refineEdges(what string, n int) *hop {
+	if s.hops > 0 && s.last.edge == nil {
+		s.fail(what, errNoEdges)
 	}
-	return q.limits(what, 0)
+	return s.refine(what, n)
 }
+
+var errNoEdges = fmt.Errorf("%w: a query that starts from a kind has no edges", ErrInvalid)
 
 // Limit keeps the first n results; 0 keeps all, which is the default.
 func (q Query[T, E]) Limit(n int) Query[T, E] {
-	q = q.limits("Limit", n)
-	q.src.last.limit = n
+	q.src.refine("Limit", n).limit = n
 	return q
 }
 
 // Offset leaves out the first n results. Under [Query.Page] it applies to the first
 // page.
 func (q Query[T, E]) Offset(n int) Query[T, E] {
-	q = q.limits("Offset", n)
-	q.src.last.offset = n
+	q.src.refine("Offset", n).offset = n
 	return q
 }
 
 // LimitPer keeps the first n edges of each object that the hop starts from, the newest
 // unless there is another order; 0 keeps all, which is the default.
 func (q Query[T, E]) LimitPer(n int) Query[T, E] {
-	q = q.ofEdges("LimitPer").limits("LimitPer", n)
-	q.src.last.limitPer = n
+	q.src.refineEdges("LimitPer", n).limitPer = n
 	return q
 }
 
 // Distinct keeps the first of the edges that lead to the same object.
 func (q Query[T, E]) Distinct() Query[T, E] {
-	q = q.limits("Distinct", 0)
-	q.src.last.distinct = q.src.last.edge != nil
+	h := q.src.refine("Distinct", 0)
+	h.distinct = h.edge != nil // objects of a kind are
 	return q
 }
 
 // Since keeps the edges whose time is t or later. A zero t is no bound.
 func (q Query[T, E]) Since(t time.Time) Query[T, E] {
-	q = q.ofEdges("Since")
-	q.src.last.low = bound{}
+	h := q.src.refineEdges("Since", 0)
+	h.low = bound{}
 	if !t.IsZero() {
-		q.src.last.low = earliest(t)
+		h.low = earliest(t)
 	}
 	return q
 }
 
 // Until keeps the edges whose time is t or earlier. A zero t is no bound.
 func (q Query[T, E]) Until(t time.Time) Query[T, E] {
-	q = q.ofEdges("Until")
-	q.src.last.high = bound{}
+	h := q.src.refineEdges("Until", 0)
+	h.high = bound{}
 	if !t.IsZero() {
-		q.src.last.high = latest(t)
+		h.high = latest(t)
 	}
 	return q
 }
@@ -255,38 +254,24 @@ func (q Query[T, E]) Until(t time.Time) Query[T, E] {
 // Where keeps the objects that all of the predicates match, and the edges that lead to
 // them. It adds to what an earlier Where asks for.
 func (q Query[T, E]) Where(predicates ...Predicate[T]) Query[T, E] {
-	q = q.limits("Where", 0)
-	end := q.src.last.end
-	parts, err := conjoin(q.src.last.where, predicates, func(c *column) error {
-		return c.mustBe(recordKind{object: end})
-	})
+	h := q.src.refine("Where", 0)
+	parts, err := conjoin(h.where, predicates, recordKind{object: h.end})
 	if err != nil {
-		return q.because("Where", err)
+		q.src.fail("Where", err)
 	}
-	q.src.last.where = parts
+	h.where = parts
 	return q
 }
 
 // WhereEdge keeps the edges that all of the predicates match. It adds to what an
 // earlier WhereEdge asks for.
 func (q Query[T, E]) WhereEdge(predicates ...Predicate[E]) Query[T, E] {
-	q = q.ofEdges("WhereEdge")
-	edge := q.src.last.edge
-	parts, err := conjoin(q.src.last.whereEdge, predicates, func(c *column) error {
-		return c.mustBe(recordKind{edge: edge})
-	})
+	h := q.src.refineEdges("WhereEdge", 0)
+	parts, err := conjoin(h.whereEdge, predicates, recordKind{edge: h.edge})
 	if err != nil {
-		return q.because("WhereEdge", err)
+		q.src.fail("WhereEdge", err)
 	}
-	q.src.last.whereEdge = parts
-	return q
-}
-
-// because returns the query with a mistake, unless it has one.
-func (q Query[T, E]) because(what string, err error) Query[T, E] {
-	if q.src.err == nil {
-		q.src.err = fmt.Errorf("%s: %w", what, err)
-	}
+	h.whereEdge = parts
 	return q
 }
 
@@ -308,32 +293,29 @@ func (c *column) mustBe(kind recordKind) error {
 // object from which the edge was reached. It replaces an earlier OrderBy or
 // OrderByEdge.
 func (q Query[T, E]) OrderBy(orders ...Order[T]) Query[T, E] {
-	keys := make([]orderKey, len(orders))
-	for i, o := range orders {
-		keys[i] = o.key
-	}
-	return q.limits("OrderBy", 0).orderBy("OrderBy", keys, recordKind{object: q.src.last.end})
+	h := q.src.refine("OrderBy", 0)
+	h.order = orderKeys(&q.src, "OrderBy", orders, recordKind{object: h.end})
+	return q
 }
 
 // OrderByEdge is [Query.OrderBy] by fields of the edges, among them their time.
 func (q Query[T, E]) OrderByEdge(orders ...Order[E]) Query[T, E] {
-	keys := make([]orderKey, len(orders))
-	for i, o := range orders {
-		keys[i] = o.key
-	}
-	return q.ofEdges("OrderByEdge").orderBy("OrderByEdge", keys, recordKind{edge: q.src.last.edge})
+	h := q.src.refineEdges("OrderByEdge", 0)
+	h.order = orderKeys(&q.src, "OrderByEdge", orders, recordKind{edge: h.edge})
+	return q
 }
 
-func (q Query[T, E]) orderBy(what string, keys []orderKey, kind recordKind) Query[T, E] {
-	kept := keys[:0]
-	for _, k := range keys {
-		if err := k.col.mustBe(kind); err != nil {
-			return q.because(what, err)
+// orderKeys returns the keys of the orders, which must be of the kind.
+func orderKeys[T any](s *source, what string, orders []Order[T], kind recordKind) []orderKey {
+	keys := make([]orderKey, 0, len(orders))
+	for _, o := range orders {
+		if err := o.key.col.mustBe(kind); err != nil {
+			s.fail(what, err)
+			return nil
 		}
-		kept = appendOrder(kept, k)
+		keys = appendOrder(keys, o.key)
 	}
-	q.src.last.order = kept
-	return q
+	return keys
 }
 
 // Fresh returns the query as one that reads the store and leaves the cache as it
@@ -367,10 +349,10 @@ func (s *source) check() error {
 	if s.hops == 0 {
 		return errEmpty
 	}
-	if s.last.edge == nil && s.hops == 1 || s.ids == nil && s.startsFromKind() {
-		return nil
-	}
 	if s.ids == nil {
+		if s.startsFromKind() {
+			return nil
+		}
 		return checkID(s.kind, s.id)
 	}
 	for _, id := range s.ids {
@@ -552,7 +534,8 @@ func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 // or order needs that.
 func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
-	rows, err := q.ofEdges("Edges").rows(ctx, c.conn())
+	q.src.refineEdges("Edges", 0)
+	rows, err := q.rows(ctx, c.conn())
 	if err != nil {
 		return nil, err
 	}
@@ -582,6 +565,7 @@ func (q Query[T, E]) Exists(ctx context.Context, c Conn) (_ bool, err error) {
 	if q.src.last.limit != 1 {
 		q = q.Limit(1)
 	}
+	q.src.last.order = nil // there is one in any order
 	rows, err := q.rows(ctx, c.conn())
 	return len(rows) > 0, err
 }

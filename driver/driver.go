@@ -67,9 +67,10 @@ const (
 	// Refused: the element was not applied and never will be. For a cache, its
 	// condition did not hold; for a store, the call's error says why.
 	Refused
-	// Exists: a record with the same key is there already (Insert, Rekind).
+	// Exists: a record with the same key is there already (Insert, Rekind), or one
+	// with the same entry in a unique index (Insert, Replace, Modify).
 	Exists
-	// Missing: there is no record with that key (Replace, Delete, Rekind).
+	// Missing: there is no record with that key (Replace, Delete, Rekind, Modify).
 	Missing
 	// Conflict: the record is there, but not in the state the write expects.
 	Conflict
