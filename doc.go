@@ -2,18 +2,21 @@
 // kept in a store, cached, and invalidated exactly when a write touches them.
 //
 // There are only a few types. An [ObjectKind] and an [EdgeKind] are declared once,
-// as package variables, from Go structs. A [Schema] is a set of them. A [Graph] is
-// a schema on a store and a cache. A [Query] follows edges from objects to objects.
-// A [Conn] is where a call goes to: a Graph, or a [Tx] for one that is part of a
-// transaction.
+// as package variables, from Go structs, and so are a [Field] of one that queries ask
+// about, and an [Index]. A [Schema] is a set of kinds and indexes. A [Graph] is a schema
+// on a store and a cache. A [Query] follows edges from objects to objects. A [Conn] is
+// where a call goes to: a Graph, or a [Tx] for one that is part of a transaction.
 //
 //	type User struct {
-//		ID   graphcache.ID[User] `json:"id"`
-//		Name string              `json:"name"`
+//		ID    graphcache.ID[User] `json:"id"`
+//		Name  string              `json:"name"`
+//		Email string              `json:"email" graph:"unique"`
+//		City  string              `json:"city" graph:"index"`
 //	}
 //	type Post struct {
 //		ID    graphcache.ID[Post] `json:"id"`
 //		Title string              `json:"title"`
+//		Score int                 `json:"score"`
 //	}
 //	type Follow struct {
 //		Note string `json:"note"`
@@ -24,12 +27,15 @@
 //		Posts   = graphcache.NewObjectKind[Post]("post")
 //		Follows = graphcache.NewEdgeKind[Follow]("follows", Users, Users)
 //		Wrote   = graphcache.NewEdgeKind[graphcache.NoData]("wrote", Users, Posts)
+//		City    = graphcache.StringFieldOf(Users, func(u *User) *string { return &u.City })
+//		Score   = graphcache.OrderedFieldOf(Posts, func(p *Post) *int { return &p.Score })
 //		Schema  = graphcache.NewSchema(Users, Posts, Follows, Wrote)
 //	)
 //
 //	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache})
 //	u, err := Users.Get(ctx, g, id)
-//	posts, err := Wrote.Out(Follows.Out(id)).Limit(20).All(ctx, g)
+//	locals, err := Users.Where(City.Eq("Oslo")).All(ctx, g)
+//	posts, err := Wrote.Out(Follows.Out(id)).Where(Score.Ge(10)).OrderBy(Score.Desc()).Limit(20).All(ctx, g)
 //
 // Package backends/memory has a store and a cache for tests and first steps, and
 // package graphtest opens a graph for a unit test in one line.
@@ -39,7 +45,8 @@
 // An object is a record with an ID, of one kind. [ObjectKind.Create], Get, GetMany,
 // Update, Put and Delete do what their names say; Update reads the object from the
 // store, lets a function change it, and writes it only if nobody else has, or starts
-// again. Deleting an object deletes its edges.
+// again. [ObjectKind.Apply] sets fields and adds to numbers, in one operation of the
+// store where it can. Deleting an object deletes its edges.
 //
 // An edge is a directed link between two objects with a time and data of its own
 // (an association, in Facebook's TAO). There is at most one of a kind between two
@@ -67,39 +74,68 @@
 // 0 to 9999, on every backend. A type that would not come back as it was is refused by
 // [Open], which tries.
 //
-// A field that has been renamed is tagged `graph:"was=old"` and reads old records. A
-// record's fields that a program does not know, because another version of it wrote
+// A field that has been renamed is tagged `graph:"was=old"` and reads old records, which
+// [Graph.Backfill] rewrites. A record's fields that a program does not know, because another version of it wrote
 // them, are kept by Update and Put, though not those inside arrays and maps. Adding an
 // edge that exists replaces all of its data.
 //
 // # Queries
 //
 // [EdgeKind.Out] and [EdgeKind.In] start a query at an [ID] or several [IDs], or go on
-// from another query, over any number of hops. Limit, Offset, LimitPer, Distinct,
-// Since and Until refine the last hop. A query does nothing until it is asked for
-// All, Iter, First, Only, IDs, Edges, Count or Exists. It is a value: refining it
-// returns a new one, and it may be kept in a variable and used by many goroutines.
+// from another query, over any number of hops; [ObjectKind.Where] starts one at the
+// objects of a kind that match. Where and WhereEdge, OrderBy and OrderByEdge, Limit,
+// Offset, LimitPer, Distinct, Since and Until refine the last hop. A query does nothing
+// until it is asked for All, Iter, First, Only, IDs, Edges, WithObjects, Count, Exists or
+// a Page, or told to UpdateAll, ApplyAll or DeleteAll. It is a value: refining it returns
+// a new one, and it may be kept in a variable and used by many goroutines.
+//
+// [FieldOf] makes a field from a function that points to it. [StringFieldOf],
+// [OrderedFieldOf], [OptionalFieldOf] and [SliceFieldOf] make fields with more methods:
+// what a field's type has no order for, it cannot be compared by. Predicates are combined
+// with [And], [Or] and [Not]. They have one meaning everywhere, in the engine and in every
+// store: there are two answers and no third; what is compared is what is stored; numbers
+// are compared by value, strings byte by byte, times by their millisecond; nil is equal
+// to nil alone, comes first in every order, and like NaN is neither less nor greater than
+// anything; a field that a record lacks has its zero value. Orders are total: what is
+// equal in all keys is ordered by ID.
+//
+// [Query.Page] goes through results with cursors, which are places in the order: pages
+// neither skip nor repeat a result because others come or go. [Query.With] loads
+// neighbours along with the objects, all of a level in one batch.
 //
 // However many objects a hop starts from, their lists are looked up in one call of the
 // cache. What is not there is read in one call of the store, with one call of the cache
 // before it and one after it. If some of the lists are needed beyond what is cached of
-// them, that happens once more. The objects at the end are read in the same way, 1,024
-// at a time. Objects between two hops are not read.
+// them, that happens once more. Objects, those at the end and those that a Where or
+// OrderBy needs, are read in the same way, 1,024 at a time.
+//
+// # Indexes
+//
+// A field tagged `graph:"index"` or `graph:"unique"`, or an [Index] of several fields in
+// the schema, makes [ObjectKind.Where] fast and cached for predicates that set its first
+// fields equal to a value. What else the predicates ask is checked on the candidates if
+// these are at most 1,024. What no index covers is asked of the store every time, unless
+// the kind has [ObjectKind.CacheScans]; so are conditions and orders on the objects behind
+// edge lists of more than 1,024. [Query.Explain] says what a query does, why, and what
+// would help. A write that would break a unique index returns [ErrExists].
 //
 // # Caching and invalidation
 //
-// What is cached is not the result of a query but its parts: each object, and of each
-// object's list of edges the newest (up to 1,024, or 64 KiB), with their times and
-// data. Ranges and counts beyond that are cached beside the list. "Not found" and
-// empty lists are cached like anything else. Every cached value belongs to one
-// anchor, an object or one object's list of one kind in one direction, and depends on
-// nothing that writes to its anchor do not touch.
+// What is cached is not the result of a query but its parts: each object; of each
+// object's list of edges the newest (up to 1,024, or 64 KiB), with their times and data;
+// and of each combination of values in an index the IDs of the objects that have it.
+// Ranges, counts and ordered pages beyond that are cached beside these. "Not found" and
+// empty lists are cached like anything else. Every cached value belongs to one anchor: an
+// object; one object's list of one kind in one direction; some values of an index; or, if
+// it has CacheScans, a kind. It depends on nothing that writes to its anchor do not touch.
 //
 // A write marks the anchors that it touches in the cache, each with a hold, before it
 // writes the store, and takes the marks off afterwards. While an anchor is marked, reads
 // of it go to the store and leave the cache alone. A value that was read before the mark
 // cannot enter the cache after it. Adding an edge touches two lists, in a to-one kind
 // three if it takes another's place, and nothing else: all other values stay cached.
+// Writing an object touches the object, and only if a field of an index changes what it
+// was and what it will be in that index.
 //
 // Misses are collapsed: in a process, readers that miss the same value at the same
 // time read the store once; between processes, one of them loads and the others wait
@@ -107,12 +143,14 @@
 //
 // # Consistency
 //
-// A read of one anchor, that is of one object or one list, sees every write that was
+// A read of one anchor, that is of one object, one list, or the IDs under one combination
+// of values of an index, sees every write that was
 // acknowledged before it began, by whichever process, and never a value that was not
 // the committed one at some moment of the read: reads are linearizable with respect to
 // the writes made through graphcache. A query over several anchors may combine states
 // from before and after a write that happens meanwhile, and so may [EdgeKind.GetMany]
-// on a list that is longer than its cached prefix; a [Tx] that commits does not.
+// on a list that is longer than its cached prefix; a [Tx] that commits does not. An object
+// that a query returns has matched its last Where in the state in which it is returned.
 //
 // All graphs on one store must use one cache, or none of them any. The exceptions, each
 // bounded by the life of a cached value, Options.TTL:
@@ -132,7 +170,9 @@
 //     the read was [Fresh], or there is no cache. The store of backends/memory never
 //     does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
-//     not use this cache.
+//     not use this cache, and [Graph.Invalidate] or [Graph.InvalidateKind] is not called.
+//   - Objects are written by a program whose schema lacks an index, or the CacheScans,
+//     that another one uses: deploy an index to all before a query relies on it.
 //
 // A write whose marks the cache does not accept is refused with [ErrUnavailable] and
 // has no effect: without the cache nothing can be written. A read never fails because
@@ -173,4 +213,8 @@
 //
 // A list that is longer than its cached prefix is read from the store when a query
 // asks for all of it. Give queries a limit.
+//
+// Bulk writes are not transactions, unless they are given a [Tx]: their report says what
+// was done. An index on a field that all objects share a few values of is held by many
+// writes and lists many objects: it is of little use.
 package graphcache

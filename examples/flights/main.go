@@ -1,11 +1,13 @@
 // Flights loads airports and the flights between them into a graph in memory, asks
-// it a few questions about one airport, and shows how much of the work the cache
-// takes off the store.
+// it a few questions about one airport and the state that it is in, and shows how
+// much of the work the cache takes off the store.
 //
 //	go run ./examples/flights -from SEA -limit 5
+//	go run ./examples/flights -state OR -above 500
 //
-// The kinds are declared in this file, and so are the queries; load.go fills the
-// graph, counting.go watches the backends, report.go prints.
+// The kinds are declared in this file, and so are the queries that follow edges;
+// survey.go has those that ask for fields. load.go fills the graph, counting.go
+// watches the backends, report.go prints.
 package main
 
 import (
@@ -42,7 +44,17 @@ type Leg = graphcache.Edge[Airport, Airport, Route]
 var (
 	Airports = graphcache.NewObjectKind[Airport]("airport")
 	Routes   = graphcache.NewEdgeKind[Route]("route", Airports, Airports)
-	Schema   = graphcache.NewSchema(Airports, Routes)
+
+	// Queries can ask for these fields.
+	Name    = graphcache.StringFieldOf(Airports, func(a *Airport) *string { return &a.Name })
+	City    = graphcache.StringFieldOf(Airports, func(a *Airport) *string { return &a.City })
+	State   = graphcache.StringFieldOf(Airports, func(a *Airport) *string { return &a.State })
+	Flights = graphcache.OrderedFieldOf(Routes, func(l *Leg) *int { return &l.Data.Flights })
+
+	// ByState finds the airports of a state, and has them in the order of their names.
+	ByState = graphcache.NewIndex("by_state", Airports, State, Name)
+
+	Schema = graphcache.NewSchema(Airports, Routes, ByState)
 )
 
 func main() {
@@ -54,7 +66,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("flights", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	from := flags.String("from", "SEA", "the `airport` to ask about")
-	limit := flags.Int("limit", 5, "list at most `n` routes")
+	limit := flags.Int("limit", 5, "list at most `n` routes, and so many airports a page")
+	state := flags.String("state", "", "the `state` whose airports to list (default: the one that the airport is in)")
+	above := flags.Int("above", 5000, "list the routes from the airport with more than `n` flights")
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -67,17 +81,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case *limit < 1:
 		fmt.Fprintf(stderr, "flights: -limit %d: at least 1\n", *limit)
 		return 2
+	case *above < 0:
+		fmt.Fprintf(stderr, "flights: -above %d: at least 0\n", *above)
+		return 2
 	}
 
-	r, err := explore(ctx, graphcache.ID[Airport](*from), *limit)
+	r, err := explore(ctx, graphcache.ID[Airport](*from), *limit, survey{state: *state, above: *above})
 	if err == nil && *asJSON {
 		err = r.writeJSON(stdout)
 	} else if err == nil {
 		err = r.writeText(stdout)
 	}
 	switch {
-	case errors.Is(err, errUnknownAirport):
-		fmt.Fprintf(stderr, "flights: %v; the codes are in upper case, like SEA\n", err)
+	case errors.Is(err, errUnknownAirport), errors.Is(err, errUnknownState):
+		fmt.Fprintf(stderr, "flights: %v; the codes are in upper case, like SEA and WA\n", err)
 		return 2
 	case err != nil:
 		fmt.Fprintf(stderr, "flights: %v\n", err)
@@ -87,8 +104,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // explore opens a graph, loads it, and asks the same questions three times: of an
-// empty cache, of a full one, and after a write.
-func explore(ctx context.Context, from graphcache.ID[Airport], limit int) (_ *report, err error) {
+// empty cache, of a full one, and after a write. Then it makes the survey.
+func explore(ctx context.Context, from graphcache.ID[Airport], limit int, s survey) (_ *report, err error) {
 	var seen counter
 	store := countingStore{memory.NewStore(nil), &seen}
 	cache := countingCache{memory.NewCache(nil), &seen}
@@ -102,7 +119,7 @@ func explore(ctx context.Context, from graphcache.ID[Airport], limit int) (_ *re
 	if err != nil {
 		return nil, err
 	}
-	r := &report{airports: len(airports), routes: routes}
+	r := &report{airports: len(airports), routes: routes, survey: s}
 	for _, run := range []string{"first", "again"} {
 		if err := r.ask(ctx, g, &seen, run, from, limit); err != nil {
 			return nil, err
@@ -117,7 +134,10 @@ func explore(ctx context.Context, from graphcache.ID[Airport], limit int) (_ *re
 	if _, err := Routes.AddEdge(ctx, g, r.added); err != nil {
 		return nil, err
 	}
-	return r, r.ask(ctx, g, &seen, "after the write", from, limit)
+	if err := r.ask(ctx, g, &seen, "after the write", from, limit); err != nil {
+		return nil, err
+	}
+	return r, r.survey.make(ctx, g, &seen, r.runs[0].origin, limit)
 }
 
 // ask runs the queries and adds a run to the report.

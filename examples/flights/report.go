@@ -16,6 +16,7 @@ type report struct {
 	airports, routes int // in the graph
 	runs             []runReport
 	added            Leg // by the write before the last run
+	survey           survey
 }
 
 // runReport is one run of the queries: their answers, and what they cost.
@@ -25,23 +26,25 @@ type runReport struct {
 	counts
 }
 
-// writeJSON writes the answers of the first run and the counts of all.
+// routeJSON is a leg as JSON has it: the airport is the one at its other end.
+type routeJSON struct {
+	ID      graphcache.ID[Airport] `json:"iata"`
+	Flights int                    `json:"flights"`
+}
+
+// writeJSON writes the answers of the first run, the counts of all, and the survey.
 func (r *report) writeJSON(w io.Writer) error {
-	type route struct {
-		ID      graphcache.ID[Airport] `json:"iata"`
-		Flights int                    `json:"flights"`
-	}
 	type run struct {
 		Name string `json:"name"`
 		counts
 	}
 	first := r.runs[0].answers
-	direct, inbound, runs := []route{}, []route{}, []run{}
+	direct, inbound, runs := []routeJSON{}, []routeJSON{}, []run{}
 	for _, leg := range first.outbound {
-		direct = append(direct, route{leg.To, leg.Data.Flights})
+		direct = append(direct, routeJSON{leg.To, leg.Data.Flights})
 	}
 	for _, leg := range first.inbound {
-		inbound = append(inbound, route{leg.From, leg.Data.Flights})
+		inbound = append(inbound, routeJSON{leg.From, leg.Data.Flights})
 	}
 	for _, x := range r.runs {
 		runs = append(runs, run{x.name, x.counts})
@@ -49,15 +52,63 @@ func (r *report) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(struct {
-		Airports    int      `json:"airports"`
-		Routes      int      `json:"routes"`
-		Origin      *Airport `json:"origin"`
-		Direct      []route  `json:"direct"`
-		DirectCount int      `json:"direct_count"`
-		Inbound     []route  `json:"inbound"`
-		WithinTwo   int      `json:"within_two"`
-		Runs        []run    `json:"runs"`
-	}{r.airports, r.routes, first.origin, direct, first.direct, inbound, len(first.withinTwo), runs})
+		Airports    int         `json:"airports"`
+		Routes      int         `json:"routes"`
+		Origin      *Airport    `json:"origin"`
+		Direct      []routeJSON `json:"direct"`
+		DirectCount int         `json:"direct_count"`
+		Inbound     []routeJSON `json:"inbound"`
+		WithinTwo   int         `json:"within_two"`
+		Runs        []run       `json:"runs"`
+		Survey      surveyJSON  `json:"survey"`
+	}{r.airports, r.routes, first.origin, direct, first.direct, inbound, len(first.withinTwo), runs, r.survey.json()})
+}
+
+type surveyJSON struct {
+	State     string                     `json:"state"`
+	Pages     [][]graphcache.ID[Airport] `json:"pages"`
+	Above     int                        `json:"above"`
+	Busy      []routeJSON                `json:"busy"`
+	Renamed   graphcache.ID[Airport]     `json:"renamed"`
+	OldName   string                     `json:"old_name"`
+	NewName   string                     `json:"new_name"`
+	Questions []questionJSON             `json:"questions"`
+}
+
+// questionJSON has the store reads of the three times that a question was asked, and
+// what Explain said before the third, if it was asked to explain it.
+type questionJSON struct {
+	Text        string `json:"question"`
+	First       int64  `json:"store_reads_first"`
+	Again       int64  `json:"store_reads_again"`
+	AfterRename int64  `json:"store_reads_after_the_rename"`
+	Access      string `json:"access,omitempty"`
+	Index       string `json:"index,omitempty"`
+	Advice      string `json:"advice,omitempty"`
+}
+
+// json returns the answers of the first time, and what each time cost.
+func (s *survey) json() surveyJSON {
+	j := surveyJSON{State: s.state, Above: s.above, Busy: []routeJSON{}, Renamed: s.renamed.ID, OldName: s.oldName, NewName: s.renamed.Name}
+	for _, page := range s.found[0].pages {
+		var ids []graphcache.ID[Airport]
+		for _, a := range page {
+			ids = append(ids, a.ID)
+		}
+		j.Pages = append(j.Pages, ids)
+	}
+	for _, p := range s.found[0].busy {
+		j.Busy = append(j.Busy, routeJSON{p.Edge.To, p.Edge.Data.Flights})
+	}
+	for _, q := range s.questions {
+		x := questionJSON{Text: q.text, First: q.storeReads[0], Again: q.storeReads[1], AfterRename: q.storeReads[2]}
+		if q.plan != nil {
+			step := q.plan.Steps[0]
+			x.Access, x.Index, x.Advice = step.Access.String(), step.Index, step.Advice
+		}
+		j.Questions = append(j.Questions, x)
+	}
+	return j
 }
 
 // writeText writes the report for people.
@@ -96,8 +147,63 @@ asked the same and was answered by the cache alone. Then a route from %s to %s
 was added. The third run sees it, and read only the routes from %[1]s, which the
 write had changed, and what it met at %[2]s, where it had not been before.
 `, r.added.From, r.added.To)
+	if err := r.survey.writeText(&b); err != nil {
+		return err
+	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// writeText writes the second part of the report.
+func (s *survey) writeText(b *bytes.Buffer) error {
+	found, last := s.found[0], s.found[len(s.found)-1]
+	n := 0
+	for _, page := range found.pages {
+		n += len(page)
+	}
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "\nThe airports of %s are %d, by name on %d pages. The first page:\n", placeName(s.state), n, len(found.pages))
+	for _, a := range found.pages[0] {
+		fmt.Fprintf(t, "  %s\t%s\n", a.ID, a)
+	}
+	fmt.Fprintf(t, "\n%d routes from %s have more than %d flights.", len(found.busy), s.origin.ID, s.above)
+	fmt.Fprintf(t, " Those with the fewest:\n")
+	for _, p := range found.busy[:min(s.size, len(found.busy))] {
+		fmt.Fprintf(t, "  %s\t%s\t%6d flights\n", p.Edge.To, p.Object, p.Edge.Data.Flights)
+	}
+	fmt.Fprintf(t, "\nstore reads for\tfirst\tagain\tafter the rename\n")
+	for _, q := range s.questions {
+		fmt.Fprintf(t, "%s\t%5d\t%5d\t%16d\n", q.text, q.storeReads[0], q.storeReads[1], q.storeReads[2])
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "\nExplain says how these are answered:\n")
+	for _, q := range s.questions {
+		q.writePlan(b)
+	}
+	fmt.Fprintf(b, `
+Then %s, %s, was renamed %s, and moved from page %d to page %d.
+The pages of %s were read again, because the new name may stand on any of them, and
+so was the airport, wherever it is shown. Other answers stayed cached.
+`, s.renamed.ID, s.oldName, s.renamed.Name, pageOf(found.pages, s.renamed.ID), pageOf(last.pages, s.renamed.ID), placeName(s.state))
+	return nil
+}
+
+// writePlan writes what Explain has said about the question, if it was asked. A
+// plan's String has all of it; these are the main points.
+func (q *question) writePlan(b *bytes.Buffer) {
+	if q.plan == nil {
+		return
+	}
+	step := q.plan.Steps[0]
+	fmt.Fprintf(b, "  %s: %v %s\n", q.text, step.Access, step.Index)
+	if step.Reason != "" {
+		fmt.Fprintf(b, "    because %s\n", step.Reason)
+	}
+	if step.Advice != "" {
+		fmt.Fprintf(b, "    what would help: %s\n", step.Advice)
+	}
 }
 
 // String returns the airport's name and place. A nil airport has none.
