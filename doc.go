@@ -172,7 +172,8 @@
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache, and [Graph.Invalidate] or [Graph.InvalidateKind] is not called.
 //   - Objects are written by a program whose schema lacks an index, or the CacheScans,
-//     that another one uses: deploy an index to all before a query relies on it.
+//     that another one uses, or knows a field of the index by another name: deploy an
+//     index to all before a query relies on it.
 //
 // A write whose marks the cache does not accept is refused with [ErrUnavailable] and
 // has no effect: without the cache nothing can be written. A read never fails because

@@ -25,7 +25,7 @@ type Plan struct {
 // PlanStep says how one hop is answered.
 type PlanStep struct {
 	// Kind is the kind of edges that the hop follows, or of objects for one that
-	// starts from a kind. From is the direction, "out" or "in", empty for objects.
+	// starts from a kind. Direction is "out" or "in", empty for objects.
 	Kind, Direction string
 	// Access is from where the hop is answered.
 	Access Access
@@ -182,7 +182,7 @@ func (r *request) describe() PlanFragment {
 	case inAnchor:
 		f.Anchor = fmt.Sprintf("%s in to %q", r.kind.name, r.id)
 	case indexAnchor:
-		f.Anchor = fmt.Sprintf("%s index %s", r.kind.name, r.prefix)
+		f.Anchor = fmt.Sprintf("%s index %s %s", r.kind.name, r.index.name, valueString(r.values))
 	default:
 		f.Anchor = "all of " + r.kind.name
 	}
@@ -229,6 +229,9 @@ func (s *PlanStep) tooMany(p hopPlan) {
 		if f.Source == FromStoreUncached && p.access != ByStore && s.Reason != uncached {
 			s.Access = ByStore
 			s.Reason = fmt.Sprintf("there are more than the %d candidates that are looked at in the engine", maxCandidates)
+			if p.access == ByScan {
+				s.Reason = fmt.Sprintf("the predicates take more than the %d bytes of a key", maxFieldKey)
+			}
 		}
 	}
 }

@@ -25,9 +25,13 @@ func (x *exec) objects(k *boundKind, h *hop, p hopPlan) ([]row, error) {
 		}
 		return x.among(h, rows)
 	case ByScan:
-		return x.search(k.searchRequest(kindAnchor, "", h, false))
+		r := k.searchRequest(kindAnchor, "", h, false)
+		if len(r.field) > maxFieldKey {
+			return x.ask(k, h, nil)
+		}
+		return x.search(h, r)
 	case ByIndexOrder:
-		return x.search(k.orderRequest(h, p, false))
+		return x.search(h, k.orderRequest(h, p, false))
 	}
 	candidates, whole, err := x.candidates(k, p)
 	if err != nil {
@@ -41,7 +45,7 @@ func (x *exec) objects(k *boundKind, h *hop, p hopPlan) ([]row, error) {
 		case whole || len(p.prefixes) == 1 && h.limit > 0 && len(rows) == h.limit:
 			return rows, nil
 		case len(p.prefixes) == 1:
-			return x.search(k.orderRequest(h, p, false))
+			return x.search(h, k.orderRequest(h, p, false))
 		}
 		return x.ask(k, h, nil)
 	}
@@ -51,13 +55,13 @@ func (x *exec) objects(k *boundKind, h *hop, p hopPlan) ([]row, error) {
 	return x.among(h, candidates)
 }
 
-// search fetches the objects that a search finds.
-func (x *exec) search(r request) ([]row, error) {
+// search fetches the objects that a search finds for the hop.
+func (x *exec) search(h *hop, r request) ([]row, error) {
 	reqs := [...]request{r}
 	if err := x.c.fetch(x.ctx, reqs[:], x.fresh); err != nil {
 		return nil, err
 	}
-	return rowsOf(reqs[0].list), nil
+	return window(rowsOf(reqs[0].list), 0, h.limit), nil
 }
 
 // candidates returns the objects under the prefixes of an index by ID, each once, and
@@ -83,7 +87,11 @@ func (x *exec) candidates(k *boundKind, p hopPlan) (rows []row, whole bool, err 
 func (x *exec) countObjects(k *boundKind, h *hop, p hopPlan) (int, error) {
 	switch {
 	case p.access == ByScan:
-		return x.countFound(h, k.searchRequest(kindAnchor, "", h, true))
+		r := k.searchRequest(kindAnchor, "", h, true)
+		if len(r.field) > maxFieldKey {
+			r = k.storeRequest(h, nil, true)
+		}
+		return x.countFound(h, r)
 	case p.access == ByIndex && p.exact && len(p.prefixes) == 1:
 		candidates, whole, err := x.candidates(k, p)
 		if err != nil || whole {
@@ -142,9 +150,13 @@ func (x *exec) filtered(h *hop, starts []string) (rows []row, ok bool, err error
 // list that is not known to its end. whole says that there is no such list.
 func (x *exec) matchingEdges(h *hop, starts []string) (rows []row, whole bool, err error) {
 	s := span{high: h.high, low: h.low}
+	need := s
+	if need.high.set {
+		need = span{} // no prefix is ever loaded for an upper bound, but here a long one helps
+	}
 	lists, ends := make([][]row, len(starts)), make([]bool, len(starts))
 	var failed error
-	err = x.prefixes(h, starts, &s, func(i int, l edgeList) {
+	err = x.prefixes(h, starts, &need, func(i int, l edgeList) {
 		from, to, known := l.answer(s)
 		found := make([]row, 0, to-from)
 		for ; from < to; from++ {

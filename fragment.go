@@ -34,7 +34,8 @@ type request struct {
 	end    string  // GetEdges
 	span   span    // ListEdges, CountEdges, FindObjects, FindEdges
 	search *search // FindObjects, FindEdges
-	prefix string  // of an index, in words
+	index  *index  // of an index's anchor, with the values
+	values []driver.Value
 	// size is the number of edges that a primary list is loaded with, 0 for any
 	// other fragment; need is the span that the reader wants of it.
 	size int
@@ -142,22 +143,30 @@ func (k *boundKind) indexRequest(ix *index, values []driver.Value) request {
 	return request{
 		kind: k, id: id, typ: indexAnchor, anchor: k.anchorKey(indexAnchor, id),
 		op: driver.FindObjects, size: longPrefix, search: &search{filter: ix.filter(values)},
-		prefix: ix.name + " " + valueString(values),
+		index: ix, values: values,
 	}
 }
 
 // orderRequest asks for what the hop finds under the only values of its plan's index.
 func (k *boundKind) orderRequest(h *hop, p hopPlan, count bool) request {
 	r := k.searchRequest(indexAnchor, p.index.anchorID(p.prefixes[0]), h, count)
-	r.prefix = p.index.name + " " + valueString(p.prefixes[0])
+	r.index, r.values = p.index, p.prefixes[0]
 	return r
 }
 
+// searchStride is what the number of results of a cached search is rounded up to, so that
+// queries that differ a little in their limits share it: a page looks one further than
+// All, and both look further when objects have gone.
+const searchStride = 64
+
 // searchRequest asks for what the hop finds among the objects that an anchor of its kind
-// covers, which the filter selects.
+// covers, which the filter selects; maybe for more than the limit.
 func (k *boundKind) searchRequest(t anchorType, id string, h *hop, count bool) request {
 	s := &search{filter: driverFilter(h.where), order: driverOrder(h.order), after: h.after, count: count}
 	f := field{typ: findField, fingerprint: k.fingerprint, span: span{offset: h.offset, limit: h.limit}}
+	if n := addOffset(h.limit, searchStride-1); h.limit > 0 {
+		f.span.limit = n - n%searchStride
+	}
 	if count {
 		f.typ, f.span, s.order, s.after = foundField, span{}, nil, nil
 	}

@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/graphcache/graphcache/driver"
 )
@@ -89,6 +92,184 @@ func TestSampleKeysDiffer(t *testing.T) {
 		}
 		if read != 1 {
 			t.Errorf("%s: read as %d types of keys, want 1", k.name, read)
+		}
+	}
+}
+
+// parsed is what a key says of the predicate.
+func (p *pred) parsed() parsedPred {
+	q := parsedPred{op: p.op}
+	if !p.isLeaf() {
+		q.of = parsedPreds(p.of)
+		return q
+	}
+	q.neg, q.column, q.values = p.neg, parsedColumn{p.col.Of, p.col.Path}, p.values()
+	return q
+}
+
+func parsedPreds(of []pred) (parsed []parsedPred) {
+	for i := range of {
+		parsed = append(parsed, of[i].parsed())
+	}
+	return parsed
+}
+
+// parsed is what a key says of the query.
+func (s *source) parsed() parsedQuery {
+	q := parsedQuery{kind: s.kind, ids: s.start()}
+	for _, h := range s.path() {
+		p := parsedHop{
+			edge: h.edgeName(), direction: h.direction, high: h.high, low: h.low,
+			limitPer: h.limitPer, offset: h.offset, limit: h.limit, distinct: h.distinct,
+			whereEdge: parsedPreds(h.whereEdge), where: parsedPreds(h.where),
+		}
+		for _, k := range h.order {
+			p.order = append(p.order, parsedOrder{parsedColumn{k.col.Of, k.col.Path}, k.desc})
+		}
+		q.hops = append(q.hops, p)
+	}
+	return q
+}
+
+// sameContent compares what two keys say, value by value and type by type.
+var sameContent = cmp.Options{compareInternals, cmp.Comparer(func(a, b []driver.Value) bool {
+	return slices.EqualFunc(a, b, func(a, b driver.Value) bool { return driver.Equal(a, b) })
+})}
+
+var (
+	predNote   = StringFieldOf(predLinks, func(e *Edge[predRecord, predRecord, predEdge]) *string { return &e.Data.Note })
+	predWeight = OrderedFieldOf(predLinks, func(e *Edge[predRecord, predRecord, predEdge]) *float64 { return &e.Data.Weight })
+	predTime   = OrderedFieldOf(predLinks, func(e *Edge[predRecord, predRecord, predEdge]) *time.Time { return &e.Time })
+)
+
+type predQuery = Query[predRecord, Edge[predRecord, predRecord, predEdge]]
+
+// genRefined draws a query of one or two hops with everything that a query can have.
+func genRefined(t *rapid.T) predQuery {
+	q := predLinks.Out(IDs[predRecord](rapid.SliceOfN(rapid.SampledFrom([]ID[predRecord]{"a", "b", "c"}), 0, 3).Draw(t, "starts")))
+	if rapid.Bool().Draw(t, "root") {
+		q = predLinks.In(refineObjects(t, predKind.Where()))
+	}
+	if rapid.Bool().Draw(t, "two hops") {
+		q = predLinks.In(refineEdges(t, refineObjects(t, q)))
+	}
+	return refineEdges(t, refineObjects(t, q))
+}
+
+func refineObjects[E any](t *rapid.T, q Query[predRecord, E]) Query[predRecord, E] {
+	columns := genColumns(t)
+	q = q.Where(rapid.Map(genRaw(columns, 2), func(r raw) Predicate[predRecord] { return r.build() }).Draw(t, "where"))
+	q = q.Limit(rapid.IntRange(0, 2).Draw(t, "limit")).Offset(rapid.IntRange(0, 2).Draw(t, "offset"))
+	var order []Order[predRecord]
+	for _, i := range columns {
+		if c := &predColumns[i]; c.asc != nil && rapid.Bool().Draw(t, "sorted") {
+			order = append(order, c.asc(rapid.Bool().Draw(t, "descending")))
+		}
+	}
+	return q.OrderBy(order...)
+}
+
+func refineEdges(t *rapid.T, q predQuery) predQuery {
+	if rapid.Bool().Draw(t, "distinct") {
+		q = q.Distinct()
+	}
+	if rapid.Bool().Draw(t, "order by edges") {
+		q = q.OrderByEdge(predTime.Desc(), predWeight.Asc())
+	}
+	return q.LimitPer(rapid.IntRange(0, 2).Draw(t, "per")).
+		Since(rapid.SampledFrom([]time.Time{{}, predDay(1)}).Draw(t, "since")).
+		Until(rapid.SampledFrom([]time.Time{{}, predDay(2)}).Draw(t, "until")).
+		WhereEdge(rapid.SampledFrom([]Predicate[Edge[predRecord, predRecord, predEdge]]{
+			And[Edge[predRecord, predRecord, predEdge]](), predNote.Contains("x"), predWeight.Ne(0), predTime.Lt(predDay(3)),
+		}).Draw(t, "edges"))
+}
+
+// TestKeyInjective: a query's key is read back as everything that the query asks for, so
+// that no two queries that differ in it have the same key.
+func TestKeyInjective(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		q := genRefined(t)
+		got, err := parseQuery(keyOf(t, q))
+		if err != nil {
+			t.Fatalf("the key cannot be read: %v", err)
+		}
+		if diff := cmp.Diff(q.src.parsed(), got, sameContent); diff != "" {
+			t.Fatalf("the key says something else (-query +key):\n%s", diff)
+		}
+	})
+}
+
+// TestKeyOfRefinements: neither the order in which refinements are called nor how often
+// matters, where the last call counts.
+func TestKeyOfRefinements(t *testing.T) {
+	city, age := predColumns[8], predColumns[3]
+	calls := []func(predQuery) predQuery{
+		func(q predQuery) predQuery { return q.Limit(5) },
+		func(q predQuery) predQuery { return q.Offset(3) },
+		func(q predQuery) predQuery { return q.LimitPer(2) },
+		func(q predQuery) predQuery { return q.Distinct() },
+		func(q predQuery) predQuery { return q.Since(predDay(1)) },
+		func(q predQuery) predQuery { return q.Until(predDay(2)) },
+		func(q predQuery) predQuery { return q.Where(city.eq(1)) },
+		func(q predQuery) predQuery { return q.Where(age.compare[driver.Less](2), age.compare[driver.Greater](0)) },
+		func(q predQuery) predQuery { return q.WhereEdge(predNote.Eq("x")) },
+		func(q predQuery) predQuery { return q.WhereEdge(Or(predWeight.Ge(1), predNote.Eq("y"))) },
+		func(q predQuery) predQuery { return q.OrderBy(age.asc(true)) },
+	}
+	first := []func(predQuery) predQuery{
+		func(q predQuery) predQuery { return q.Limit(7) },
+		func(q predQuery) predQuery { return q.Limit(7).Offset(9).LimitPer(9).Since(predDay(5)).Until(time.Time{}) },
+		func(q predQuery) predQuery { return q.OrderBy(city.asc(false)).OrderByEdge(predTime.Asc()) },
+		func(q predQuery) predQuery { return q.Where(age.compare[driver.Less](2)).Fresh() },
+		func(q predQuery) predQuery { return q.Where().WhereEdge().Where(And[predRecord]()) },
+	}
+	one := predLinks.Out(ID[predRecord]("a"))
+	want := one
+	for _, call := range calls {
+		want = call(want)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		q := one
+		for _, i := range rapid.SliceOfN(rapid.IntRange(0, len(first)-1), 0, 3).Draw(t, "before") {
+			q = first[i](q)
+		}
+		for _, call := range rapid.Permutation(calls).Draw(t, "calls") {
+			q = call(q)
+		}
+		if keyOf(t, q) != keyOf(t, want) {
+			t.Fatal("the key depends on the order of the calls")
+		}
+	})
+	together := one.Limit(5).Offset(3).LimitPer(2).Distinct().Since(predDay(1)).Until(predDay(2)).
+		Where(age.compare[driver.Greater](0), And(city.eq(1), age.compare[driver.Less](2))).
+		WhereEdge(Or(predNote.Eq("y"), predWeight.Ge(1)), predNote.Eq("x")).OrderBy(age.asc(true))
+	if keyOf(t, together) != keyOf(t, want) {
+		t.Error("one Where with several predicates and several with one have different keys")
+	}
+}
+
+// TestKeysOfEqualOrders: keys of an order that decide nothing are no part of it.
+func TestKeysOfEqualOrders(t *testing.T) {
+	id, name, age := predColumns[0], predColumns[8], predColumns[3]
+	root, one := predKind.Where(), predLinks.Out(ID[predRecord]("a"))
+	for _, tt := range []struct {
+		name  string
+		a, b  string
+		equal bool
+	}{
+		{"a field twice", keyOf(t, root.OrderBy(name.asc(false), name.asc(true))), keyOf(t, root.OrderBy(name.asc(false))), true},
+		{"what follows the ID", keyOf(t, root.OrderBy(id.asc(true), name.asc(true))), keyOf(t, root.OrderBy(id.asc(true))), true},
+		{"the ID at the end", keyOf(t, root.OrderBy(name.asc(true), id.asc(false))), keyOf(t, root.OrderBy(name.asc(true))), true},
+		{"the ID alone", keyOf(t, root.OrderBy(id.asc(false))), keyOf(t, root), true},
+		{"the ID descending", keyOf(t, root.OrderBy(id.asc(true))), keyOf(t, root), false},
+		{"the order of one list", keyOf(t, one.OrderByEdge(predTime.Desc())), keyOf(t, one), true},
+		{"the other order of one list", keyOf(t, one.OrderByEdge(predTime.Asc())), keyOf(t, one), false},
+		{"the order of several lists", keyOf(t, predLinks.Out(one).OrderByEdge(predTime.Desc())), keyOf(t, predLinks.Out(one)), false},
+		{"another sequence", keyOf(t, root.OrderBy(name.asc(false), age.asc(false))), keyOf(t, root.OrderBy(age.asc(false), name.asc(false))), false},
+		{"OrderBy replaced by OrderByEdge", keyOf(t, one.OrderBy(name.asc(false)).OrderByEdge(predWeight.Asc())), keyOf(t, one.OrderByEdge(predWeight.Asc())), true},
+	} {
+		if (tt.a == tt.b) != tt.equal {
+			t.Errorf("%s: equal keys: %t, want %t", tt.name, tt.a == tt.b, tt.equal)
 		}
 	}
 }

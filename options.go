@@ -41,9 +41,9 @@ type Options struct {
 	// LeaseTTL is how long other processes wait for one that loads before they
 	// load themselves. More than LoadTimeout + ReadTimeout. Default 5 s.
 	LeaseTTL time.Duration
-	// LookPeriod is how often a process is to read the store's journal, registry
-	// and generations. At most TTL/10. Default 1 s, or TTL/10 if that is less.
-	// This version has none of the three and only checks the value.
+	// LookPeriod is how often a process reads the generations of the kinds from the
+	// store, and so learns of another one's InvalidateKind. At most TTL/10. Default
+	// 1 s, or TTL/10 if that is less.
 	LookPeriod time.Duration
 
 	// MaxFragmentBytes is the size above which a value is not cached. Default

@@ -97,11 +97,7 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 		return p
 	}
 	if k.object.scans {
-		p := hopPlan{access: ByScan, exact: true}
-		if key := k.searchRequest(kindAnchor, "", h, false).field; len(key) > maxFieldKey {
-			return hopPlan{access: ByStore, reason: fmt.Sprintf("the predicates take %d bytes, more than the %d of a key", len(key), maxFieldKey)}
-		}
-		return p
+		return hopPlan{access: ByScan, exact: true}
 	}
 	p := hopPlan{access: ByStore, advice: h.advice()}
 	switch {

@@ -34,6 +34,26 @@ type output struct {
 		CacheHits   int    `json:"cache_hits"`
 		CacheMisses int    `json:"cache_misses"`
 	} `json:"runs"`
+	Survey struct {
+		State     string           `json:"state"`
+		Pages     [][]string       `json:"pages"`
+		Above     int              `json:"above"`
+		Busy      []route          `json:"busy"`
+		Renamed   string           `json:"renamed"`
+		OldName   string           `json:"old_name"`
+		NewName   string           `json:"new_name"`
+		Questions []surveyQuestion `json:"questions"`
+	} `json:"survey"`
+}
+
+type surveyQuestion struct {
+	Text        string `json:"question"`
+	First       int    `json:"store_reads_first"`
+	Again       int    `json:"store_reads_again"`
+	AfterRename int    `json:"store_reads_after_the_rename"`
+	Access      string `json:"access"`
+	Index       string `json:"index"`
+	Advice      string `json:"advice"`
 }
 
 type route struct {
@@ -138,6 +158,54 @@ func checkRuns(t *testing.T, o output) {
 	}
 }
 
+// TestSurvey checks the answers of the survey, and what the cache saved: the second
+// time nothing is read that an index or an edge list answers, and after the rename
+// only what it touched.
+func TestSurvey(t *testing.T) {
+	got := runJSON(t, "-limit", "20", "-above", "1000").Survey
+	if got.State != "WA" || len(got.Pages) != 4 || len(got.Pages[0]) != 20 || len(got.Pages[3]) != 5 {
+		t.Fatalf("pages of %s: %v, want the 65 airports of WA on 4 pages of 20", got.State, got.Pages)
+	}
+	seen := map[string]bool{}
+	for _, page := range got.Pages {
+		for _, id := range page {
+			if seen[id] {
+				t.Errorf("%s is listed twice", id)
+			}
+			seen[id] = true
+		}
+	}
+	if diff := cmp.Diff([]string{"74S", "S97", "AWO"}, got.Pages[0][:3]); diff != "" {
+		t.Errorf("first airports by name (-want +got):\n%s", diff)
+	}
+	busiest := got.Busy[max(0, len(got.Busy)-3):]
+	if diff := cmp.Diff([]route{{"ANC", 6256}, {"DEN", 6623}, {"LAX", 6865}}, busiest); diff != "" || len(got.Busy) != 31 {
+		t.Errorf("%d routes above 1000, want 31, fewest first; the last three (-want +got):\n%s", len(got.Busy), diff)
+	}
+	if got.Renamed != "74S" || got.OldName != "Anacortes" || got.NewName != "New Anacortes" {
+		t.Errorf("%s was renamed from %q to %q", got.Renamed, got.OldName, got.NewName)
+	}
+	want := []surveyQuestion{
+		{Text: "the airports of WA by name", First: 8, AfterRename: 5, Access: "index in its order", Index: "by_state"},
+		{Text: "the airports of OR by name", First: 6},
+		{Text: "the routes from SEA with more than 1000 flights", First: 1},
+		{Text: "the airports in Seattle", First: 1, Again: 1, AfterRename: 1, Access: "store", Advice: "an index on airport(city)"},
+	}
+	if diff := cmp.Diff(want, got.Questions); diff != "" {
+		t.Errorf("questions (-want +got):\n%s", diff)
+	}
+}
+
+func TestSurveyOfAnotherState(t *testing.T) {
+	got := runJSON(t, "-from", "ABE", "-state", "OR", "-above", "100000").Survey
+	if got.State != "OR" || len(got.Pages) != 12 || len(got.Busy) != 0 {
+		t.Errorf("%d pages of %s and %d routes, want 12 of OR and none", len(got.Pages), got.State, len(got.Busy))
+	}
+	if q := got.Questions[1]; q.Text != "the airports of WA by name" || q.Again+q.AfterRename != 0 {
+		t.Errorf("the state that nothing was renamed in should be read once: %+v", q)
+	}
+}
+
 // counted matches how often the cache was asked in the runs that fill it: whether a
 // query finds the value of the one before it already there is a matter of timing.
 var counted = regexp.MustCompile(`(?m)^((?:first|after the write) .*?) +\d+ +\d+$`)
@@ -176,6 +244,9 @@ func TestExitCodes(t *testing.T) {
 		{"no such flag", []string{"-to", "SEA"}, 2, "-to"},
 		{"limit too low", []string{"-limit", "0"}, 2, "-limit 0"},
 		{"limit is not a number", []string{"-limit", "few"}, 2, "few"},
+		{"unknown state", []string{"-state", "XX"}, 2, `no airport is in the state: "XX"`},
+		{"no state", []string{"-state", "wa", "-json"}, 2, "upper case"},
+		{"negative bound", []string{"-above", "-1"}, 2, "-above -1"},
 		{"argument", []string{"SEA"}, 2, `unexpected argument "SEA"`},
 		{"help", []string{"-h"}, 0, "-from"},
 	}

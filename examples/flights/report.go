@@ -162,12 +162,11 @@ func (s *survey) writeText(b *bytes.Buffer) error {
 		n += len(page)
 	}
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "\nThe airports of %s are %d, by name on %d pages. The first page:\n", placeName(s.state), n, len(found.pages))
+	fmt.Fprintf(t, "\n%s has %d airports, %d pages of them by name. The first page:\n", placeName(s.state), n, len(found.pages))
 	for _, a := range found.pages[0] {
 		fmt.Fprintf(t, "  %s\t%s\n", a.ID, a)
 	}
-	fmt.Fprintf(t, "\n%d routes from %s have more than %d flights.", len(found.busy), s.origin.ID, s.above)
-	fmt.Fprintf(t, " Those with the fewest:\n")
+	fmt.Fprintf(t, "\nRoutes from %s with more than %d flights: %d, those with the fewest first.\n", s.origin.ID, s.above, len(found.busy))
 	for _, p := range found.busy[:min(s.size, len(found.busy))] {
 		fmt.Fprintf(t, "  %s\t%s\t%6d flights\n", p.Edge.To, p.Object, p.Edge.Data.Flights)
 	}
@@ -183,9 +182,9 @@ func (s *survey) writeText(b *bytes.Buffer) error {
 		q.writePlan(b)
 	}
 	fmt.Fprintf(b, `
-Then %s, %s, was renamed %s, and moved from page %d to page %d.
-The pages of %s were read again, because the new name may stand on any of them, and
-so was the airport, wherever it is shown. Other answers stayed cached.
+Before the last time %s, %s, was renamed %s. It was on page %d
+and is on page %d. The pages of %s were read again, because any of them may have
+changed, and so was the airport. Other answers stayed cached.
 `, s.renamed.ID, s.oldName, s.renamed.Name, pageOf(found.pages, s.renamed.ID), pageOf(last.pages, s.renamed.ID), placeName(s.state))
 	return nil
 }
@@ -197,7 +196,7 @@ func (q *question) writePlan(b *bytes.Buffer) {
 		return
 	}
 	step := q.plan.Steps[0]
-	fmt.Fprintf(b, "  %s: %v %s\n", q.text, step.Access, step.Index)
+	fmt.Fprintf(b, "  %s: %s\n", q.text, strings.TrimSpace(step.Access.String()+" "+step.Index))
 	if step.Reason != "" {
 		fmt.Fprintf(b, "    because %s\n", step.Reason)
 	}
