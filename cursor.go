@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -131,15 +132,20 @@ func parseCursor(cursor, key string) ([]driver.Value, error) {
 	r.array(3)
 	version := r.int()
 	sum := part(&r, msgp.ReadBytesZC)
-	values := r.values()
 	switch {
-	case r.end() != nil || version != cursorVersion:
-		return nil, fmt.Errorf("%w: it is malformed", ErrCursor)
+	case r.err != nil || version != cursorVersion:
+		return nil, errCursor
 	case string(sum) != string(digest(key)):
 		return nil, fmt.Errorf("%w: it is one of another query", ErrCursor)
 	}
+	values := r.values()
+	if r.end() != nil {
+		return nil, errCursor
+	}
 	return values, nil
 }
+
+var errCursor = fmt.Errorf("%w: it is malformed", ErrCursor)
 
 // place returns the row's place in the order, as driver.Step.After has it.
 func (h *hop) place(r *row) ([]driver.Value, error) {
@@ -174,15 +180,27 @@ func (h *hop) checkCursor(after []driver.Value, starts []string) error {
 	ok := len(after) == len(want)
 	for i := 0; ok && i < len(want); i++ {
 		nilable := i < len(h.order) && h.order[i].col.nilable
-		ok = sameType(after[i], want[i]) || after[i] == nil && nilable
+		ok = sameType(after[i], want[i]) && storable(after[i]) || after[i] == nil && nilable
 	}
 	if ok && h.edge != nil && len(h.order) == 0 {
 		ok = slices.Contains(starts, after[0].(string))
 	}
 	if !ok {
-		return fmt.Errorf("%w: it is malformed", ErrCursor)
+		return errCursor
 	}
 	return nil
+}
+
+// storable reports whether a record can have the value.
+func storable(v driver.Value) bool {
+	switch v := v.(type) {
+	case string:
+		return utf8.ValidString(v)
+	case time.Time:
+		_, err := milliseconds(v)
+		return err == nil
+	}
+	return true
 }
 
 // sample returns a value of the type by which the key sorts.

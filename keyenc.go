@@ -280,7 +280,7 @@ func readAll[T any](r *keyReader, least int, read func() T) []T {
 	if r.err != nil || n == 0 {
 		return nil
 	}
-	elements := make([]T, 0, n)
+	elements := make([]T, 0, min(n, 8)) // no more on the word of a length
 	for range n {
 		if elements = append(elements, read()); r.err != nil {
 			return nil

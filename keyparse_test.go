@@ -82,9 +82,10 @@ func parseQuery(key string) (parsedQuery, error) {
 
 // The least that a hop, a condition and an order take in a key.
 const (
-	leastHop   = 12
-	leastPred  = 3
-	leastOrder = 5
+	leastHop    = 12
+	leastPred   = 3
+	leastOrder  = 5
+	leastColumn = 3
 )
 
 func (r *keyReader) hop() parsedHop {
@@ -135,4 +136,20 @@ func (r *keyReader) order() parsedOrder {
 func (r *keyReader) column() parsedColumn {
 	r.array(2)
 	return parsedColumn{driver.ColumnOf(r.uint()), readAll(r, leastID, r.name)}
+}
+
+// parseIndexID reads the ID of an index's anchor.
+func parseIndexID(id string) ([]parsedColumn, []driver.Value, error) {
+	r := keyReader{b: []byte(id)}
+	r.array(2)
+	columns, values := readAll(&r, leastColumn, r.column), r.values()
+	return columns, values, r.end()
+}
+
+// parseSearch reads what a search field says that is searched for: a hop with
+// conditions and an order, and the place after which it begins.
+func parseSearch(end string) (parsedHop, []driver.Value, error) {
+	r := keyReader{b: []byte(end)}
+	h, after := r.hop(), r.values()
+	return h, after, r.end()
 }

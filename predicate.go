@@ -61,9 +61,9 @@ const maxPredicateDepth = 32
 //   - And and Or hold no operator of their own kind, and two operands or more, sorted,
 //     each once; the exceptions are matchAll and matchNone, which stand alone;
 //   - AnyOf has its values sorted, each once, and at least one;
-//   - under one And a column has at most one AnyOf, negated or not, and beside one that
-//     is not negated no other condition, because that was applied to its values; under
-//     one Or, at most one AnyOf and one negated one, with no value in both.
+//   - under one And a column that is not a list has at most one AnyOf, negated or not,
+//     and beside one that is not negated no other condition, because that was applied to
+//     its values; under one Or it is the other way round.
 type pred struct {
 	op  driver.FilterOp
 	neg bool // a leaf's
@@ -211,8 +211,7 @@ func contradicts(of []pred) bool {
 }
 
 // mergeColumn merges the sets among the conditions on one column, each a leaf, that an
-// operator joins. For Or it merges the negations under And: a or b is not (not a and
-// not b).
+// operator joins.
 func mergeColumn(op driver.FilterOp, group []pred) []pred {
 	if op == driver.Or {
 		return mergeUnion(group)
@@ -257,8 +256,8 @@ func (p *pred) within(set []driver.Value) pred {
 	return setOf(p.col, slices.DeleteFunc(slices.Clone(set), func(v driver.Value) bool { return !p.matches(v) }))
 }
 
-// mergeUnion merges the sets of an Or: the values of all sets are taken out of what
-// each negated set excludes.
+// mergeUnion merges the sets of an Or: what a negated set leaves out, another condition
+// may let in.
 func mergeUnion(group []pred) []pred {
 	var rest []pred
 	var in []driver.Value
@@ -272,30 +271,29 @@ func mergeUnion(group []pred) []pred {
 		case out == nil:
 			out = q
 		default:
-			left := pred{op: driver.AnyOf, col: q.col, v: q.v, vs: q.vs}
-			*out = left.within(out.values())
+			both := pred{op: driver.AnyOf, col: q.col, v: q.v, vs: q.vs}
+			*out = both.within(out.values())
 			if out.isNone() {
 				return []pred{matchAll}
 			}
 			out.neg = true
 		}
 	}
-	c := group[0].col
-	switch {
-	case out != nil:
-		set := pred{op: driver.AnyOf, col: c, vs: in, neg: true}
-		if len(in) > 0 {
-			*out = set.within(out.values())
-			if out.isNone() {
-				return []pred{matchAll}
-			}
-			out.neg = true
-		}
-		rest = append(rest, *out)
-	case len(in) > 0:
-		rest = append(rest, setOf(c, in))
+	if len(in) > 0 {
+		rest = append(rest, setOf(group[0].col, in))
 	}
-	return sorted(rest)
+	if out == nil {
+		return sorted(rest)
+	}
+	set := slices.DeleteFunc(slices.Clone(out.values()), func(v driver.Value) bool {
+		return slices.ContainsFunc(rest, func(q pred) bool { return q.isAll() || q.matches(v) })
+	})
+	if len(set) == 0 {
+		return []pred{matchAll}
+	}
+	left := setOf(out.col, set)
+	left.neg = true
+	return []pred{left}
 }
 
 func sorted(of []pred) []pred {

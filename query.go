@@ -331,8 +331,8 @@ func (q Query[T, E]) Fresh() Query[T, E] {
 //
 // The canonical form sorts the operands of And and Or and the values of In and has each
 // once; joins an And within an And and an Or within an Or; moves Not to the fields;
-// intersects the equalities that an And, and unites those that an Or, has for one
-// field; and drops what is always or never true.
+// intersects the equalities that an And, and unites those that an Or, has for one field
+// that is not a slice; and drops what is always or never true.
 func (q Query[T, E]) Key() (string, error) {
 	if err := q.src.check(); err != nil {
 		return "", err

@@ -104,7 +104,7 @@ func (s State) String() string {
 }
 
 // Lookup names a fragment: an anchor, and a field that is empty for the anchor's
-// primary fragment. Both are arbitrary bytes, at most 2 KiB each.
+// primary fragment. Both are arbitrary bytes, at most 32 KiB each, mostly some hundred bytes.
 type Lookup struct {
 	Anchor string
 	Field  string

@@ -102,7 +102,7 @@ func (r *cacheRig) keys() {
 		{Anchor: "{a}", Field: "x"}, {Anchor: "{a", Field: "x"}, {Anchor: "a}", Field: "x"}, {Anchor: "{}", Field: "x"},
 		{Anchor: "\x00", Field: "\x00"}, {Anchor: "\x00\x00", Field: "\xff"}, {Anchor: "\xff\xfe", Field: "v"},
 		{Anchor: "a\r\nb", Field: "\n"}, {Anchor: "*?[a-z]", Field: "*"},
-		{Anchor: strings.Repeat("k", 2048), Field: strings.Repeat("f", 2048)},
+		{Anchor: strings.Repeat("k", 32<<10), Field: strings.Repeat("f", 32<<10)},
 		{Anchor: strings.Repeat("k", 2047), Field: strings.Repeat("f", 2047)},
 	}
 	for i, key := range keys {

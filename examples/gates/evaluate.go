@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 
 	"github.com/graphcache/graphcache"
@@ -70,10 +71,18 @@ func decide(g *Gate, u *User) Decision {
 	}
 	for _, r := range g.Rules {
 		if r.isFor(u) && bucket(g.Name, u.ID) < r.Percent {
-			return Decision{Gate: g.Name, On: r.On, Why: r.Note}
+			return Decision{Gate: g.Name, On: r.On, Why: r.String()}
 		}
 	}
 	return Decision{Gate: g.Name, Why: "no rule applies"}
+}
+
+// String says what the rule is for.
+func (r *Rule) String() string {
+	if r.Percent == 100 {
+		return r.Note
+	}
+	return fmt.Sprintf("%s, %d %%", r.Note, r.Percent)
 }
 
 // isFor reports whether the user is in one of the rule's segments, or it has none.

@@ -57,7 +57,7 @@ func seedGates(ctx context.Context, g *graphcache.Graph) error {
 	beta := newRule{Rule{Note: "beta testers", On: true, Percent: 100}, []graphcache.ID[Segment]{"beta"}}
 	minors := newRule{Rule{Note: "not under 18", Percent: 100}, []graphcache.ID[Segment]{"minors"}}
 	some := func(percent int) newRule {
-		return newRule{Rule{Note: fmt.Sprintf("rollout to %d %%", percent), On: true, Percent: percent}, nil}
+		return newRule{Rule{Note: "rollout", On: true, Percent: percent}, nil}
 	}
 	for _, x := range []struct {
 		Gate
@@ -66,7 +66,7 @@ func seedGates(ctx context.Context, g *graphcache.Graph) error {
 		{Gate{Name: "checkout-v2", Team: "payments"}, []newRule{staff, beta, some(10)}},
 		{Gate{Name: "one-click", Team: "payments", Experiment: true}, []newRule{minors, some(50)}},
 		{Gate{Name: "wallet", Team: "payments"}, []newRule{{Rule{Note: "Germany, from version 11", On: true, Percent: 100, Country: "DE", MinVersion: 11}, nil}}},
-		{Gate{Name: "dark-mode", Team: "design"}, []newRule{some(100)}},
+		{Gate{Name: "dark-mode", Team: "design"}, []newRule{{Rule{Note: "everybody", On: true, Percent: 100}, nil}}},
 		{Gate{Name: "new-onboarding", Team: "growth", Experiment: true}, []newRule{staff, some(30)}},
 		{Gate{Name: "referrals", Team: "growth", Experiment: true}, []newRule{minors, some(20)}},
 	} {
