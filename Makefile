@@ -5,6 +5,7 @@ SHELL       := bash
 
 FUZZTIME ?= 20s
 SOAK     ?= 20
+SCALE    ?= 20
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: test lint fuzz bench soak
@@ -38,7 +39,9 @@ bench:
 	go test -run='^$$' -bench=. ./...
 
 # The search of all interleavings in its large configurations, which needs minutes
-# and gigabytes; then every test many times over.
+# and gigabytes; then the models at such a length that those of paths and of queries ask a
+# million times and more; then every test many times over.
 soak:
 	go test -timeout=2h ./internal/protocol -search.full
+	go test -run='^TestModel' -timeout=4h . -model.scale=$(SCALE)
 	go test -race -shuffle=on -count=$(SOAK) -timeout=4h ./...

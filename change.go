@@ -56,6 +56,12 @@ func (c *column) bounds() (low, high driver.Value, ok bool) {
 	return c.plan.Bounds()
 }
 
+// single reports whether the column is a float32, whose sums are rounded.
+func (c *column) single() bool {
+	_, high, ok := c.bounds()
+	return ok && high == driver.Value(math.MaxFloat32)
+}
+
 // Set sets the field to point to v.
 func (f OptionalField[T, V]) Set(v V) Change[T] { return set[T](f.c, &v) }
 
@@ -143,10 +149,10 @@ func (k *objectKind) apply(ctx context.Context, c conn, id string, changes []cha
 }
 
 // inPlace reports whether the store can make the changes by itself: no index has one of
-// the fields, and each is where the document has it now.
+// the fields, each is where the document has it now, and no sum is rounded.
 func (k *boundKind) inPlace(changes []change) bool {
 	return !slices.ContainsFunc(changes, func(ch change) bool {
-		return !ch.col.plan.Top() || slices.Contains(k.indexed, ch.col.Path[0])
+		return !ch.col.plan.Top() || slices.Contains(k.indexed, ch.col.Path[0]) || ch.add != nil && ch.col.single()
 	})
 }
 
@@ -263,7 +269,10 @@ func (c *column) sum(a, b driver.Value) (driver.Value, error) {
 		sum = n + b
 	case float64:
 		f, _ := a.(float64)
-		sum = f + b
+		if f += b; c.single() {
+			f = float64(float32(f))
+		}
+		sum = f
 	}
 	if driver.Compare(sum, low) < 0 || driver.Compare(sum, high) > 0 {
 		return nil, c.overflow(a, b)

@@ -49,22 +49,29 @@ func (q Query[T, E]) Page(ctx context.Context, c Conn, cursor string) (page []*T
 	if err != nil {
 		return nil, "", err
 	}
-	if after != nil {
-		q.src.last.offset = 0
-	}
 	// One more than the page says whether there is another.
 	limit := q.src.last.limit
 	more := q
 	more.src.last.limit = addOffset(limit, 1)
+	if after != nil {
+		more.src.last.offset = 0
+	}
 	var end *row
+	var failed error
 	err = more.each(ctx, c.conn(), after, func(o *T, r *row) bool {
 		if len(page) == limit {
-			next, err = q.cursor(end)
+			next, failed = q.cursor(end)
 			return false
 		}
 		page, end = append(page, o), r
 		return true
 	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, "", err
+	}
 	return page, next, err
 }
 
@@ -152,15 +159,23 @@ func (h *hop) place(r *row) ([]driver.Value, error) {
 	if h.edge != nil && len(h.order) == 0 {
 		return []driver.Value{r.near, time.UnixMilli(r.ms).UTC(), r.far}, nil
 	}
-	values, err := r.keys(h.order)
-	if err != nil {
-		return nil, err
-	}
-	values = append(values, r.far)
+	keys, err := r.keysNow(h.order)
+	return h.placeOf(keys, r), err
+}
+
+// placeOf returns the place of a row with the keys.
+func (h *hop) placeOf(keys []driver.Value, r *row) []driver.Value {
+	place := append(keys[:len(keys):len(keys)], r.far)
 	if h.edge != nil {
-		values = append(values, r.near)
+		place = append(place, r.near)
 	}
-	return values, nil
+	return place
+}
+
+// comparePlaces compares two places in the hop's order, which is not that of its lists.
+func (h *hop) comparePlaces(a, b []driver.Value) int {
+	n := len(h.order)
+	return cmp.Or(compareBy(h.order, a, b), slices.CompareFunc(a[n:], b[n:], driver.Compare))
 }
 
 // checkCursor says when the values cannot be a place in the hop's order.
@@ -252,14 +267,6 @@ func (h *hop) past(r *row, starts []string) (bool, error) {
 			strings.Compare(r.far, h.after[2].(string)),
 		) > 0, nil
 	}
-	keys, err := r.keys(h.order)
-	if err != nil {
-		return false, err
-	}
-	n := len(h.order)
-	c := cmp.Or(compareBy(h.order, keys, h.after), strings.Compare(r.far, h.after[n].(string)))
-	if c == 0 && h.edge != nil {
-		c = strings.Compare(r.near, h.after[n+1].(string))
-	}
-	return c > 0, nil
+	place, err := h.place(r)
+	return err == nil && h.comparePlaces(place, h.after) > 0, err
 }

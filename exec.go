@@ -30,6 +30,8 @@ type row struct {
 	edge
 	near   string
 	object *value
+	// keys are the values by which a store or an index has put the row in its place.
+	keys []driver.Value
 }
 
 func (x *exec) last() *hop { return &x.hops[len(x.hops)-1] }
@@ -115,18 +117,26 @@ func (x *exec) ask(k *boundKind, h *hop, starts []string) ([]row, error) {
 		return nil, err
 	}
 	if h.edge == nil {
-		return rowsOf(reqs[0].list), nil
+		return rowsOf(reqs[0].list)
 	}
 	return reqs[0].rows, nil
 }
 
 // rowsOf returns the rows of a list of objects.
-func rowsOf(l edgeList) []row {
+func rowsOf(l edgeList) ([]row, error) {
 	rows := make([]row, l.len())
 	for i := range rows {
-		rows[i].edge = l.at(i)
+		e := l.at(i)
+		rows[i].far = e.far
+		if len(e.data) > 0 {
+			r := keyReader{b: e.data}
+			rows[i].keys = r.values()
+			if err := r.end(); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return rows
+	return rows, nil
 }
 
 // edges returns the rows of a hop without conditions, in the order of the lists. With a
@@ -190,16 +200,17 @@ const iterBatch = 1024
 func (x *exec) each(use func([]row) (bool, error)) error {
 	h := x.last()
 	limit, used, more := h.limit, 0, 0
-	var seen map[[2]string]bool // the rows of earlier rounds
+	p := loader{hop: h, low: h.after}
 	for {
 		rows, err := x.rows()
 		if err != nil {
 			return err
 		}
-		for left := h.unseen(rows, seen); len(left) > 0; {
+		cut := limit > 0 && len(rows) == h.limit
+		for left := p.unseen(rows); len(left) > 0; {
 			batch := left[:min(len(left), iterBatch)]
 			left = left[len(batch):]
-			if batch, err = x.load(h, batch); err != nil {
+			if batch, err = p.load(x, batch, cut || limit > 0 && len(left) > 0); err != nil {
 				return err
 			}
 			if limit > 0 {
@@ -213,41 +224,96 @@ func (x *exec) each(use func([]row) (bool, error)) error {
 		// Objects that no longer exist, or no longer match, have used up the
 		// limit: take as many again as are missing, and twice as many each time
 		// after that. The list may have grown at its head since.
-		if limit == 0 || len(rows) < h.limit {
+		if !cut {
 			return nil
-		}
-		if seen == nil {
-			seen = map[[2]string]bool{}
-		}
-		for i := range rows {
-			seen[h.rowKey(&rows[i])] = true
 		}
 		more = max(limit-used, 2*more)
 		h.limit = addOffset(h.limit, more)
 	}
 }
 
+// loader loads the objects of a hop's rows, batch by batch. They may be of another moment
+// than the rows: objects have gone, do not match any more, or have moved in the order.
+//
+// With a limit, what a batch returns are the objects whose place is now between the end
+// of the batch before and the place that its own last row had when the rows were found.
+// What has moved to behind that comes later, if at all; what has moved to before it is
+// not found. So what has not moved is returned once and in its place, whatever happens
+// to the others.
+type loader struct {
+	hop   *hop
+	seen  map[[2]string]bool // the rows that have been returned or dropped
+	low   []driver.Value     // the end of the batch before
+	moved []row              // rows whose place is behind their batch
+}
+
+// unseen returns the rows that have not been returned or dropped.
+func (p *loader) unseen(rows []row) []row {
+	p.moved = nil // they are among the rows, or have gone
+	if len(p.seen) == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return p.seen[p.hop.rowKey(&r)] })
+}
+
 // load fetches the objects of the rows that have none, checks that they match, and
-// returns the rows whose objects do, in their order: a row may be from another moment
-// than the object.
-func (x *exec) load(h *hop, rows []row) ([]row, error) {
-	missing := slices.ContainsFunc(rows, func(r row) bool { return r.object == nil })
-	if !missing {
+// returns those whose place is in the batch. bounded says that others follow it.
+func (p *loader) load(x *exec, rows []row, bounded bool) ([]row, error) {
+	if p.seen == nil {
+		p.seen = make(map[[2]string]bool, len(rows))
+	}
+	for i := range rows {
+		p.seen[p.hop.rowKey(&rows[i])] = true
+	}
+	if !slices.ContainsFunc(rows, func(r row) bool { return r.object == nil }) {
 		return rows, nil
 	}
-	rows, err := x.withObjects(h, rows)
+	last := rows[len(rows)-1]
+	rows, err := x.withObjects(p.hop, rows)
 	if err != nil {
 		return nil, err
 	}
 	if !x.c.g.shared.unchecked {
-		if rows, err = matching(rows, h.where); err != nil {
+		if rows, err = matching(rows, p.hop.where); err != nil {
 			return nil, err
 		}
 	}
-	if len(h.order) == 0 {
+	if last.keys == nil { // what places the rows is in them, and has not moved
 		return rows, nil
 	}
-	return h.sort(rows)
+	if rows, err = p.hop.sort(append(rows, p.moved...)); err != nil || p.hop.limit == 0 {
+		return rows, err
+	}
+	var high []driver.Value
+	if bounded {
+		high = p.hop.placeOf(last.keys, &last)
+	}
+	return p.between(rows, high)
+}
+
+// between returns the sorted rows behind the batch before and up to a place, and keeps
+// those behind that.
+func (p *loader) between(rows []row, high []driver.Value) ([]row, error) {
+	p.moved = nil
+	var kept []row
+	for i := range rows {
+		place, err := p.hop.place(&rows[i])
+		switch {
+		case err != nil:
+			return nil, err
+		case p.low != nil && p.hop.comparePlaces(place, p.low) <= 0:
+			continue
+		case high != nil && p.hop.comparePlaces(place, high) > 0:
+			p.moved = append(p.moved, rows[i])
+			delete(p.seen, p.hop.rowKey(&rows[i]))
+			continue
+		}
+		kept = append(kept, rows[i])
+	}
+	if high != nil {
+		p.low = high
+	}
+	return kept, nil
 }
 
 // withObjects fetches the objects of the rows in one batch, and returns the rows whose

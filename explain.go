@@ -128,8 +128,8 @@ var errPeek = errors.New("graphcache: not cached")
 func (x *exec) peek(p *peek, h *hop, starts []string, last bool) (rows []row, known bool, err error) {
 	p.fragments = nil
 	rows, err = x.hop(h, starts)
-	if err == nil && last {
-		_, err = x.load(h, rows)
+	if err == nil && last && len(rows) > 0 {
+		_, err = (&loader{hop: h}).load(x, rows, false)
 	}
 	if errors.Is(err, errPeek) {
 		return rows, false, nil

@@ -1,5 +1,7 @@
 package graphcache
 
+import "github.com/graphcache/graphcache/driver"
+
 // DropAnchors makes the graph and its namespaces leave out, from every write, the
 // anchors that drop reports true for. Tests take an anchor away with it and see
 // that they fail.
@@ -28,3 +30,21 @@ const (
 	LongPrefix  = longPrefix
 	PrefixBytes = prefixBytes
 )
+
+// ParseIndexAnchor returns the columns of the index that an anchor is of, each by the
+// last of its names, and the values of the entries that the anchor covers.
+func ParseIndexAnchor(id string) (columns []string, values []driver.Value) {
+	r := keyReader{b: []byte(id)}
+	r.array(2)
+	columns = readAll(&r, 1, func() string {
+		r.array(2)
+		r.int()
+		names := readAll(&r, 1, r.string)
+		return names[len(names)-1]
+	})
+	values = r.values()
+	if err := r.end(); err != nil {
+		panic(err)
+	}
+	return columns, values
+}

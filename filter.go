@@ -61,7 +61,8 @@ func (x *exec) search(h *hop, r request) ([]row, error) {
 	if err := x.c.fetch(x.ctx, reqs[:], x.fresh); err != nil {
 		return nil, err
 	}
-	return window(rowsOf(reqs[0].list), 0, h.limit), nil
+	rows, err := rowsOf(reqs[0].list)
+	return window(rows, 0, h.limit), err
 }
 
 // candidates returns the objects under the prefixes of an index by ID, each once, and
@@ -76,7 +77,11 @@ func (x *exec) candidates(k *boundKind, p hopPlan) (rows []row, whole bool, err 
 	}
 	whole = true
 	for i := range reqs {
-		rows = append(rows, rowsOf(reqs[i].list)...)
+		found, err := rowsOf(reqs[i].list)
+		if err != nil {
+			return nil, false, err
+		}
+		rows = append(rows, found...)
 		whole = whole && reqs[i].list.complete()
 	}
 	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.far, b.far) })
@@ -303,7 +308,7 @@ func (h *hop) sort(rows []row) ([]row, error) {
 	}
 	sorted := make([]keyed, len(rows))
 	for i := range rows {
-		keys, err := rows[i].keys(h.order)
+		keys, err := rows[i].keysNow(h.order)
 		if err != nil {
 			return nil, err
 		}
@@ -318,8 +323,8 @@ func (h *hop) sort(rows []row) ([]row, error) {
 	return rows, nil
 }
 
-// keys returns the values by which the row is sorted.
-func (r *row) keys(order []orderKey) ([]driver.Value, error) {
+// keysNow returns the values by which the row is sorted, as they are in its object.
+func (r *row) keysNow(order []orderKey) ([]driver.Value, error) {
 	keys := make([]driver.Value, len(order))
 	for i, k := range order {
 		var err error

@@ -77,8 +77,8 @@ type search struct {
 	count    bool
 }
 
-// isList reports whether the fragment's body is a list, of edges or, without times and
-// data, of objects.
+// isList reports whether the fragment's body is a list, of edges or of objects, without
+// times and with the values by which they are ordered for data.
 func (r *request) isList() bool {
 	return r.op == driver.ListEdges || r.op == driver.GetEdges || r.op == driver.FindObjects && !r.search.count
 }
@@ -389,10 +389,15 @@ func (r *request) encodeFound(res driver.Result) (value, error) {
 		return value{}, errResult
 	case r.search.count:
 		return value{body: msgp.AppendInt(nil, res.Counts[0])}, nil
+	case len(r.search.order) > 0 && len(res.Keys) != len(res.IDs)+len(res.Rows):
+		return value{}, errResult
 	case r.op == driver.FindObjects:
 		edges := make([]edge, len(res.IDs))
 		for i, id := range res.IDs {
 			edges[i].far = id
+			if len(res.Keys) > 0 {
+				edges[i].data = appendValues(nil, res.Keys[i])
+			}
 		}
 		return r.newList(edges)
 	}
@@ -403,6 +408,9 @@ func (r *request) encodeFound(res driver.Result) (value, error) {
 			return value{}, err
 		}
 		v.rows[i] = row{edge: e, near: found.ID}
+		if len(res.Keys) > 0 {
+			v.rows[i].keys = res.Keys[i]
+		}
 	}
 	return v, nil
 }

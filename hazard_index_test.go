@@ -1,11 +1,14 @@
 package graphcache_test
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,315 +16,8 @@ import (
 
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/backendtest"
-	"github.com/graphcache/graphcache/backends/memory"
 	"github.com/graphcache/graphcache/driver"
 )
-
-// The schema of the tests of queries that start from a kind: items with every sort of
-// index, flags whose scans are cached, and buyers, whom no index finds.
-
-type shopItem struct {
-	ID      graphcache.ID[shopItem] `json:"id"`
-	Version graphcache.Version      `json:"version"`
-	Name    string                  `json:"name"`
-	City    string                  `json:"city" graph:"index"`
-	Code    *string                 `json:"code" graph:"unique"`
-	Tags    []string                `json:"tags" graph:"index"`
-	Shelf   string                  `json:"shelf"`
-	Rank    int                     `json:"rank"`
-	Hall    string                  `json:"hall"`
-	Slot    *int                    `json:"slot"`
-	Grade   *string                 `json:"grade"`
-	Stock   int64                   `json:"stock"`
-	Small   int8                    `json:"small"`
-	Tiny    uint8                   `json:"tiny"`
-	Price   float64                 `json:"price"`
-	Weight  float32                 `json:"weight"`
-	Note    *string                 `json:"note"`
-	Title   string                  `json:"title" graph:"was=headline"`
-	Sold    int                     `json:"sold" graph:"was=sales"`
-	Buyers  []*shopBuyer            `json:"-"`
-}
-
-type shopFlag struct {
-	ID    graphcache.ID[shopFlag] `json:"id"`
-	Name  string                  `json:"name"`
-	On    bool                    `json:"on"`
-	Level int                     `json:"level"`
-}
-
-type shopBuyer struct {
-	ID    graphcache.ID[shopBuyer] `json:"id"`
-	Name  string                   `json:"name"`
-	Age   int                      `json:"age"`
-	Items []*shopItem              `json:"-"`
-	Peers []*shopBuyer             `json:"-"`
-}
-
-type shopSale struct {
-	Note  string  `json:"note" graph:"was=remark"`
-	Price float64 `json:"price"`
-}
-
-type (
-	shopItemID  = graphcache.ID[shopItem]
-	shopBuyerID = graphcache.ID[shopBuyer]
-	shopFlagID  = graphcache.ID[shopFlag]
-	shopEdge    = graphcache.Edge[shopBuyer, shopItem, shopSale]
-	shopItemsQ  = graphcache.Query[shopItem, graphcache.NoEdge]
-)
-
-var (
-	shopItems  = graphcache.NewObjectKind[shopItem]("item")
-	shopFlags  = graphcache.NewObjectKind[shopFlag]("flag").CacheScans()
-	shopBuyers = graphcache.NewObjectKind[shopBuyer]("buyer")
-	shopBought = graphcache.NewEdgeKind[shopSale]("bought", shopBuyers, shopItems)
-	shopWants  = graphcache.NewEdgeKind[shopSale]("wants", shopBuyers, shopItems).Family("interest")
-	shopHas    = graphcache.NewEdgeKind[shopSale]("has", shopBuyers, shopItems).Family("interest")
-	shopHome   = graphcache.NewEdgeKind[graphcache.NoData]("home", shopBuyers, shopItems).ToOne()
-	shopPeers  = graphcache.NewEdgeKind[graphcache.NoData]("peers", shopBuyers, shopBuyers).Symmetric()
-
-	itemID     = graphcache.FieldOf(shopItems, func(i *shopItem) *shopItemID { return &i.ID })
-	itemName   = graphcache.StringFieldOf(shopItems, func(i *shopItem) *string { return &i.Name })
-	itemCity   = graphcache.StringFieldOf(shopItems, func(i *shopItem) *string { return &i.City })
-	itemCode   = graphcache.OptionalFieldOf(shopItems, func(i *shopItem) **string { return &i.Code })
-	itemTags   = graphcache.SliceFieldOf(shopItems, func(i *shopItem) *[]string { return &i.Tags })
-	itemShelf  = graphcache.StringFieldOf(shopItems, func(i *shopItem) *string { return &i.Shelf })
-	itemRank   = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *int { return &i.Rank })
-	itemHall   = graphcache.StringFieldOf(shopItems, func(i *shopItem) *string { return &i.Hall })
-	itemSlot   = graphcache.OptionalFieldOf(shopItems, func(i *shopItem) **int { return &i.Slot })
-	itemGrade  = graphcache.OptionalFieldOf(shopItems, func(i *shopItem) **string { return &i.Grade })
-	itemStock  = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *int64 { return &i.Stock })
-	itemSmall  = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *int8 { return &i.Small })
-	itemTiny   = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *uint8 { return &i.Tiny })
-	itemPrice  = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *float64 { return &i.Price })
-	itemWeight = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *float32 { return &i.Weight })
-	itemNote   = graphcache.OptionalFieldOf(shopItems, func(i *shopItem) **string { return &i.Note })
-	itemTitle  = graphcache.StringFieldOf(shopItems, func(i *shopItem) *string { return &i.Title })
-	itemSold   = graphcache.OrderedFieldOf(shopItems, func(i *shopItem) *int { return &i.Sold })
-	flagName   = graphcache.StringFieldOf(shopFlags, func(f *shopFlag) *string { return &f.Name })
-	flagOn     = graphcache.FieldOf(shopFlags, func(f *shopFlag) *bool { return &f.On })
-	flagLevel  = graphcache.OrderedFieldOf(shopFlags, func(f *shopFlag) *int { return &f.Level })
-	buyerName  = graphcache.StringFieldOf(shopBuyers, func(b *shopBuyer) *string { return &b.Name })
-	buyerAge   = graphcache.OrderedFieldOf(shopBuyers, func(b *shopBuyer) *int { return &b.Age })
-	saleNote   = graphcache.StringFieldOf(shopBought, func(e *shopEdge) *string { return &e.Data.Note })
-	salePrice  = graphcache.OrderedFieldOf(shopBought, func(e *shopEdge) *float64 { return &e.Data.Price })
-
-	shopSchema = graphcache.NewSchema(shopItems, shopFlags, shopBuyers, shopBought, shopWants, shopHas, shopHome, shopPeers,
-		graphcache.NewIndex("shelf_rank", shopItems, itemShelf, itemRank),
-		graphcache.NewIndex("place", shopItems, itemHall, itemSlot).Unique(),
-		graphcache.NewIndex("tag_grade", shopItems, itemTags, itemGrade))
-)
-
-// shopNew returns a process with the shop's schema on a new store and a new cache.
-func shopNew(t testing.TB, set ...func(*graphcache.Options)) *fixtureEngine {
-	t.Helper()
-	e := &fixtureEngine{store: memory.NewStore(nil), cache: memory.NewCache(nil)}
-	return e.withSchema(t, shopSchema, set...)
-}
-
-// shopAnother returns one more process on the same store and cache.
-func shopAnother(t testing.TB, e *fixtureEngine, set ...func(*graphcache.Options)) *fixtureEngine {
-	t.Helper()
-	return e.withSchema(t, shopSchema, set...)
-}
-
-func shopPtr[T any](v T) *T { return &v }
-
-// shopStock are the items that shopFill creates.
-func shopStock() []*shopItem {
-	var items []*shopItem
-	for i := range 12 {
-		items = append(items, &shopItem{
-			ID: shopItemID(fmt.Sprintf("i%02d", i)), Name: fmt.Sprintf("name %d", i%3), City: []string{"rome", "oslo"}[i%2],
-			Code: shopPtr(fmt.Sprintf("code %d", i)), Tags: [][]string{{"red"}, {"red", "blue"}, {"blue"}, nil}[i%4],
-			Shelf: []string{"top", "low", "top"}[i%3], Rank: i / 4, Hall: []string{"a", "b"}[i%2], Slot: shopPtr(i),
-			Grade: []*string{shopPtr("x"), nil, shopPtr("y")}[i%3], Stock: int64(i),
-		})
-	}
-	items[11].Code, items[11].Slot = nil, nil
-	return items
-}
-
-// shopFill creates some items, flags and buyers.
-func shopFill(t testing.TB, e *fixtureEngine) {
-	t.Helper()
-	ctx := t.Context()
-	for _, i := range shopStock() {
-		fixtureMust(t, shopItems.Create(ctx, e, i))
-	}
-	for i := range 8 {
-		fixtureMust(t, shopFlags.Create(ctx, e, &shopFlag{ID: shopFlagID(fmt.Sprintf("f%d", i)), Name: fmt.Sprint("name ", i), On: i%2 == 0, Level: i / 3}))
-		fixtureMust(t, shopBuyers.Create(ctx, e, &shopBuyer{ID: shopBuyerID(fmt.Sprintf("b%d", i)), Name: fmt.Sprint("name ", i), Age: i / 2}))
-	}
-}
-
-// shopQuery is a query for items, and the same in plain Go.
-type shopQuery struct {
-	name  string
-	query shopItemsQ
-	match func(*shopItem) bool
-	order func(a, b *shopItem) int // nil is by ID
-}
-
-func shopString(s *string) string {
-	if s == nil {
-		return "" // before all others
-	}
-	return *s
-}
-
-// shopQueries are answered in every way there is.
-var shopQueries = []shopQuery{
-	{"city", shopItems.Where(itemCity.Eq("rome")), func(i *shopItem) bool { return i.City == "rome" }, nil},
-	{"city that is empty at first", shopItems.Where(itemCity.Eq("kyiv")), func(i *shopItem) bool { return i.City == "kyiv" }, nil},
-	{"cities", shopItems.Where(itemCity.In("rome", "kyiv")), func(i *shopItem) bool { return i.City == "rome" || i.City == "kyiv" }, nil},
-	{"city and stock", shopItems.Where(itemCity.Eq("rome"), itemStock.Lt(7)), func(i *shopItem) bool { return i.City == "rome" && i.Stock < 7 }, nil},
-	{"city by name", shopItems.Where(itemCity.Eq("oslo")).OrderBy(itemName.Desc()), func(i *shopItem) bool { return i.City == "oslo" },
-		func(a, b *shopItem) int { return cmp.Compare(b.Name, a.Name) }},
-	{"code", shopItems.Where(itemCode.Eq("code 3")), func(i *shopItem) bool { return shopString(i.Code) == "code 3" }, nil},
-	{"no code", shopItems.Where(itemCode.IsNil()), func(i *shopItem) bool { return i.Code == nil }, nil},
-	{"tag", shopItems.Where(itemTags.Has("red")), func(i *shopItem) bool { return slices.Contains(i.Tags, "red") }, nil},
-	{"two tags", shopItems.Where(itemTags.Has("red"), itemTags.Has("blue")),
-		func(i *shopItem) bool { return slices.Contains(i.Tags, "red") && slices.Contains(i.Tags, "blue") }, nil},
-	{"tag by grade", shopItems.Where(itemTags.Has("blue")).OrderBy(itemGrade.Desc()), func(i *shopItem) bool { return slices.Contains(i.Tags, "blue") },
-		func(a, b *shopItem) int { return cmp.Compare(shopString(b.Grade), shopString(a.Grade)) }},
-	{"tag and grade", shopItems.Where(itemTags.Has("blue"), itemGrade.Eq("x")),
-		func(i *shopItem) bool { return slices.Contains(i.Tags, "blue") && shopString(i.Grade) == "x" }, nil},
-	{"shelf", shopItems.Where(itemShelf.Eq("top")), func(i *shopItem) bool { return i.Shelf == "top" }, nil},
-	{"shelf by rank", shopItems.Where(itemShelf.Eq("top")).OrderBy(itemRank.Asc()), func(i *shopItem) bool { return i.Shelf == "top" },
-		func(a, b *shopItem) int { return cmp.Compare(a.Rank, b.Rank) }},
-	{"shelf by rank, descending", shopItems.Where(itemShelf.Eq("low")).OrderBy(itemRank.Desc()), func(i *shopItem) bool { return i.Shelf == "low" },
-		func(a, b *shopItem) int { return cmp.Compare(b.Rank, a.Rank) }},
-	{"shelf and ranks", shopItems.Where(itemShelf.Eq("top"), itemRank.In(0, 2)),
-		func(i *shopItem) bool { return i.Shelf == "top" && (i.Rank == 0 || i.Rank == 2) }, nil},
-	{"shelf and rank by stock", shopItems.Where(itemShelf.Eq("top"), itemRank.Gt(0)).OrderBy(itemStock.Desc()),
-		func(i *shopItem) bool { return i.Shelf == "top" && i.Rank > 0 },
-		func(a, b *shopItem) int { return cmp.Compare(b.Stock, a.Stock) }},
-	{"hall by slot", shopItems.Where(itemHall.Eq("b")).OrderBy(itemSlot.Asc()), func(i *shopItem) bool { return i.Hall == "b" },
-		func(a, b *shopItem) int {
-			switch {
-			case a.Slot == nil || b.Slot == nil:
-				return cmp.Compare(shopRank(a.Slot), shopRank(b.Slot))
-			}
-			return cmp.Compare(*a.Slot, *b.Slot)
-		}},
-	{"place", shopItems.Where(itemHall.Eq("b"), itemSlot.Eq(3)), func(i *shopItem) bool { return i.Hall == "b" && i.Slot != nil && *i.Slot == 3 }, nil},
-	{"IDs", shopItems.Where(itemID.In("i01", "i04", "i99"), itemStock.Ge(1)),
-		func(i *shopItem) bool { return (i.ID == "i01" || i.ID == "i04" || i.ID == "i99") && i.Stock >= 1 }, nil},
-	{"stock", shopItems.Where(itemStock.Ge(6)), func(i *shopItem) bool { return i.Stock >= 6 }, nil},
-}
-
-func shopRank(slot *int) int {
-	if slot == nil {
-		return 0
-	}
-	return 1
-}
-
-// shopUniverse are the IDs of all items that a test may create.
-func shopUniverse() (ids []shopItemID) {
-	for i := range 40 {
-		ids = append(ids, shopItemID(fmt.Sprintf("i%02d", i)))
-	}
-	return append(ids, "i99")
-}
-
-// shopWant returns what the query is to find, straight from the objects.
-func shopWant(t testing.TB, c graphcache.Conn, q *shopQuery) (ids graphcache.IDs[shopItem]) {
-	t.Helper()
-	all, err := shopItems.GetMany(t.Context(), c, shopUniverse(), graphcache.Fresh)
-	fixtureMust(t, err)
-	var found []*shopItem
-	for _, i := range all {
-		if q.match(i) {
-			found = append(found, i)
-		}
-	}
-	slices.SortFunc(found, func(a, b *shopItem) int {
-		c := 0
-		if q.order != nil {
-			c = q.order(a, b)
-		}
-		return cmp.Or(c, strings.Compare(string(a.ID), string(b.ID)))
-	})
-	ids = graphcache.IDs[shopItem]{}
-	for _, i := range found {
-		ids = append(ids, i.ID)
-	}
-	return ids
-}
-
-// shopIDs returns the objects' IDs.
-func shopIDs(items []*shopItem) graphcache.IDs[shopItem] {
-	ids := graphcache.IDs[shopItem]{}
-	for _, i := range items {
-		ids = append(ids, i.ID)
-	}
-	return ids
-}
-
-// shopPages returns the IDs on all pages of the query, size on each.
-func shopPages(t testing.TB, c graphcache.Conn, q shopItemsQ, size int) graphcache.IDs[shopItem] {
-	t.Helper()
-	ids, cursor := graphcache.IDs[shopItem]{}, ""
-	for range 10_000 {
-		page, next, err := q.Limit(size).Page(t.Context(), c, cursor)
-		fixtureMust(t, err)
-		ids = append(ids, shopIDs(page)...)
-		if cursor = next; next == "" {
-			return ids
-		}
-		if len(page) != size {
-			t.Fatalf("a page that is not the last has %d results, not %d", len(page), size)
-		}
-	}
-	t.Fatal("the pages do not end")
-	return nil
-}
-
-// shopDiff says where what a process answers to the queries is not what it should be.
-func shopDiff(t testing.TB, c graphcache.Conn) (diffs []string) {
-	t.Helper()
-	ctx := t.Context()
-	for i := range shopQueries {
-		q := &shopQueries[i]
-		want := shopWant(t, c, q)
-		differs := func(how string, got any, want any) {
-			if diff := gocmp.Diff(want, got); diff != "" {
-				diffs = append(diffs, fmt.Sprintf("%s, %s (-want +got):\n%s", q.name, how, diff))
-			}
-		}
-		ids, err := q.query.IDs(ctx, c)
-		fixtureMust(t, err)
-		differs("IDs", ids, want)
-		all, err := q.query.All(ctx, c)
-		fixtureMust(t, err)
-		differs("All", shopIDs(all), want)
-		n, err := q.query.Count(ctx, c)
-		fixtureMust(t, err)
-		differs("Count", n, len(want))
-		window, err := q.query.Offset(1).Limit(2).IDs(ctx, c)
-		fixtureMust(t, err)
-		differs("Offset and Limit", window, want[min(1, len(want)):min(3, len(want))])
-		differs("pages", shopPages(t, c, q.query, 3), want)
-	}
-	return diffs
-}
-
-// shopCheck checks the answers of the processes, first those that fill and then those
-// that hit.
-func shopCheck(t testing.TB, what string, processes ...*fixtureEngine) {
-	t.Helper()
-	for _, pass := range []string{"reads that fill", "reads that hit"} {
-		for i, e := range processes {
-			for _, diff := range shopDiff(t, e) {
-				t.Errorf("%s: %s in process %d: %s", what, pass, i, diff)
-			}
-			e.settle(t)
-		}
-	}
-}
 
 // hazardMove is a write that moves objects in the indexes.
 type hazardMove struct {
@@ -432,6 +128,110 @@ func TestHazard08Indexes(t *testing.T) {
 	}
 	if n := writer.cache.Tokens(); n != 0 {
 		t.Errorf("%d marks are left", n)
+	}
+}
+
+// hazardRandomItem is an item whose every field is one of a few values, some of them too
+// long for an index.
+func hazardRandomItem(r *rand.Rand, i *shopItem) {
+	long := strings.Repeat("x", 1100)
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	pointer := func(of ...string) *string {
+		if s := pick(append(of, "nil")...); s != "nil" {
+			return &s
+		}
+		return nil
+	}
+	for range 1 + r.IntN(3) {
+		switch r.IntN(9) {
+		case 0, 1:
+			i.City = pick("rome", "oslo", "kyiv", "", long)
+		case 2:
+			i.Code = pointer("code 3", "code 4", long)
+		case 3:
+			i.Tags = [][]string{nil, {}, {"red"}, {"blue"}, {"blue", "red"}, {"red", long}, {"blue", "blue"}}[r.IntN(7)]
+		case 4, 5:
+			i.Shelf, i.Rank = pick("top", "low", ""), r.IntN(3)
+		case 6:
+			i.Hall, i.Slot = pick("a", "b"), []*int{nil, shopPtr(3), shopPtr(r.IntN(100))}[r.IntN(3)]
+		case 7:
+			i.Grade = pointer("x", "y", long, "")
+		case 8:
+			i.Stock, i.Name = int64(r.IntN(12)), pick("name 0", "name 1")
+		}
+	}
+}
+
+// hazardRandomWrite is a random write of one or many items.
+func hazardRandomWrite(r *rand.Rand, ctx context.Context, c graphcache.Conn) error {
+	id := shopItemID(fmt.Sprintf("i%02d", r.IntN(14)))
+	q := shopQueries[r.IntN(len(shopQueries))].query.Limit(1 + r.IntN(5))
+	seed := r.Uint64()
+	change := func(i *shopItem) { hazardRandomItem(rand.New(rand.NewPCG(seed, uint64(len(i.ID)))), i) }
+	switch r.IntN(8) {
+	case 0:
+		i := &shopItem{ID: id}
+		change(i)
+		return shopItems.Put(ctx, c, i)
+	case 1:
+		return shopItems.Delete(ctx, c, id)
+	case 2:
+		return hazardApply(id, itemCity.Set([]string{"rome", "oslo"}[r.IntN(2)]), itemStock.Add(1))(ctx, c)
+	case 3:
+		return hazardApply(id, itemRank.Add(1), itemGrade.Clear())(ctx, c)
+	case 4:
+		_, err := q.UpdateAll(ctx, c, func(i *shopItem) error { change(i); return nil })
+		return err
+	case 5:
+		return hazardApplyAll(q, itemShelf.Set("top"), itemTags.Set([]string{"red"}))(ctx, c)
+	}
+	return hazardUpdate(id, change)(ctx, c)
+}
+
+// TestHazard08Random: after random writes, alone and in transactions that commit or do
+// not, every query is what the objects say.
+func TestHazard08Random(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 8))
+			ctx, e := t.Context(), shopNew(t)
+			other := shopAnother(t, e)
+			shopFill(t, e)
+			expected := func(err error) bool {
+				return err == nil || errors.Is(err, graphcache.ErrNotFound) || errors.Is(err, graphcache.ErrExists)
+			}
+			steps := 60
+			if allocRace { // which makes it slow, and finds nothing more
+				steps = 12
+			}
+			for step := range steps {
+				what := "a write"
+				var err error
+				if r.IntN(4) > 0 {
+					err = hazardRandomWrite(r, ctx, e)
+				} else {
+					what = "a transaction"
+					err = e.Tx(ctx, func(tx *graphcache.Tx) error {
+						for range 1 + r.IntN(4) {
+							if err := hazardRandomWrite(r, ctx, tx); !expected(err) {
+								return err
+							}
+						}
+						if r.IntN(3) == 0 {
+							return graphcache.ErrNotFound // roll back
+						}
+						return nil
+					})
+				}
+				if !expected(err) {
+					t.Fatal(err)
+				}
+				shopCheck(t, fmt.Sprint("step ", step, ", ", what), other, e)
+				if t.Failed() {
+					return
+				}
+			}
+		})
 	}
 }
 
@@ -750,5 +550,149 @@ func TestHazard08Scans(t *testing.T) {
 	view(e, false)
 	if n := e.fstore.Calls("Read"); n != 0 {
 		t.Errorf("a write of another kind cost scans %d store reads", n)
+	}
+}
+
+// hazardIncrements are ways to add 1 to an item's rank, which return the rank then.
+var hazardIncrements = []func(context.Context, graphcache.Conn, shopItemID) (int, error){
+	func(ctx context.Context, c graphcache.Conn, id shopItemID) (int, error) {
+		return hazardRank(shopItems.Apply(ctx, c, id, itemRank.Add(1)))
+	},
+	func(ctx context.Context, c graphcache.Conn, id shopItemID) (int, error) {
+		return hazardRank(shopItems.Update(ctx, c, id, func(i *shopItem) error { i.Rank++; return nil }))
+	},
+	func(ctx context.Context, c graphcache.Conn, id shopItemID) (rank int, err error) {
+		err = c.(*fixtureEngine).Tx(ctx, func(tx *graphcache.Tx) (err error) {
+			rank, err = hazardRank(shopItems.Apply(ctx, tx, id, itemRank.Add(1)))
+			return err
+		})
+		return rank, err
+	},
+	func(ctx context.Context, c graphcache.Conn, id shopItemID) (int, error) {
+		_, err := shopItems.Where(itemID.Eq(id)).ApplyAll(ctx, c, itemRank.Add(1))
+		return 0, err // it may be any
+	},
+}
+
+func hazardRank(i *shopItem, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return i.Rank, nil
+}
+
+// TestHazard08Concurrent: while several processes move items along an index, by every
+// sort of write, no entry lists an item that had left it before the read began, and no
+// item is missing from what all of them are in.
+func TestHazard08Concurrent(t *testing.T) {
+	const items, writers, rounds = 8, 4, 200
+	many := func(o *graphcache.Options) { o.MaxAttempts = 1000 }
+	ctx, e := t.Context(), shopNew(t, many)
+	processes := []*fixtureEngine{e, shopAnother(t, e, many)}
+	id := func(i int) shopItemID { return shopItemID(fmt.Sprintf("i%02d", i)) }
+	for i := range items {
+		fixtureMust(t, shopItems.Create(ctx, e, &shopItem{ID: id(i), Shelf: "top", Hall: string(id(i))}))
+	}
+	var acknowledged [items]atomic.Int64 // the rank that an item has at least
+	var work, reads sync.WaitGroup
+	for w := range writers {
+		work.Go(func() {
+			for k := range rounds {
+				i := (w + writers*k) % items
+				rank, err := hazardIncrements[k%len(hazardIncrements)](ctx, processes[w%2], id(i))
+				if err != nil {
+					t.Error(err)
+				}
+				for old := acknowledged[i].Load(); int64(rank) > old && !acknowledged[i].CompareAndSwap(old, int64(rank)); {
+					old = acknowledged[i].Load()
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	for r := range 2 {
+		reads.Go(func() {
+			for ended := false; !ended; {
+				select {
+				case <-done:
+					ended = true // and once more
+				default:
+				}
+				hazardReadRanks(t, processes[r], acknowledged[:], id)
+			}
+		})
+	}
+	work.Wait()
+	close(done)
+	reads.Wait()
+	all, err := shopItems.Where(itemShelf.Eq("top")).All(ctx, e)
+	fixtureMust(t, err)
+	for _, i := range all {
+		if i.Rank != writers*rounds/items {
+			t.Errorf("%s has rank %d after %d increments", i.ID, i.Rank, writers*rounds/items)
+		}
+	}
+}
+
+// hazardReadRanks reads the index once, in several ways.
+func hazardReadRanks(t *testing.T, p *fixtureEngine, acknowledged []atomic.Int64, id func(int) shopItemID) {
+	t.Helper()
+	least := make([]int, len(acknowledged))
+	for i := range least {
+		least[i] = int(acknowledged[i].Load())
+	}
+	for i, rank := range least {
+		ids, err := shopItems.Where(itemShelf.Eq("top"), itemRank.Eq(rank-1)).IDs(t.Context(), p)
+		if err != nil {
+			t.Error(err)
+		}
+		if slices.Contains(ids, id(i)) {
+			t.Errorf("%s is listed under rank %d after rank %d was acknowledged", id(i), rank-1, rank)
+		}
+	}
+	ids, err := shopItems.Where(itemShelf.Eq("top")).OrderBy(itemRank.Asc()).IDs(t.Context(), p)
+	if err != nil || len(ids) != len(least) {
+		t.Errorf("the shelf has %v, %v", ids, err)
+	}
+	all, err := shopItems.Where(itemShelf.Eq("top"), itemRank.Ge(0)).All(t.Context(), p)
+	if err != nil || len(all) != len(least) {
+		t.Errorf("the shelf has %v, %v", shopIDs(all), err)
+	}
+	for i, item := range all { // by ID
+		if item.Rank < least[i] {
+			t.Errorf("%s is read with rank %d after rank %d was acknowledged", item.ID, item.Rank, least[i])
+		}
+	}
+}
+
+// TestHazard08UniqueRace: of several writers who want the same value in a unique index at
+// the same time, one has it.
+func TestHazard08UniqueRace(t *testing.T) {
+	const writers = 8
+	ctx, e := t.Context(), shopNew(t)
+	processes := []*fixtureEngine{e, shopAnother(t, e)}
+	for round := range 10 {
+		code := fmt.Sprint("round ", round)
+		var won atomic.Int64
+		var work sync.WaitGroup
+		for w := range writers {
+			work.Go(func() {
+				i := &shopItem{Code: &code, Hall: fmt.Sprint(round), Slot: &w}
+				err := shopItems.Create(ctx, processes[w%2], i)
+				switch {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, graphcache.ErrExists):
+					t.Error(err)
+				}
+				if _, err := shopItems.Where(itemCode.Eq(code)).Only(ctx, processes[w%2]); err != nil {
+					t.Errorf("the value is taken and Only returns %v", err)
+				}
+			})
+		}
+		work.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%d of %d writers have the value", won.Load(), writers)
+		}
 	}
 }

@@ -251,9 +251,12 @@ func TestTxQueries(t *testing.T) {
 	shopFill(t, e)
 	var inside []string
 	err := e.Tx(ctx, func(tx *graphcache.Tx) error {
-		for _, m := range hazardMoves[:len(hazardMoves)-1] { // the last begins a transaction itself
+		for i, m := range hazardMoves[:len(hazardMoves)-1] { // the last begins a transaction itself
 			if err := m.move(ctx, tx); err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			if allocRace && i%6 != 0 { // which is slow
+				continue
 			}
 			for _, diff := range shopDiff(t, tx) {
 				t.Errorf("in a transaction, after %s: %s", m.name, diff)

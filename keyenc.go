@@ -273,15 +273,19 @@ const (
 
 // readAll reads an array whose elements take at least so many bytes each.
 func readAll[T any](r *keyReader, least int, read func() T) []T {
-	n := part(r, msgp.ReadArrayHeaderBytes)
-	if uint64(n) > uint64(len(r.b)/least) {
+	count := part(r, msgp.ReadArrayHeaderBytes)
+	if uint64(count) > uint64(len(r.b)/least) {
 		r.fail()
 	}
-	if r.err != nil || n == 0 {
+	if r.err != nil || count == 0 {
 		return nil
 	}
-	elements := make([]T, 0, min(n, 8)) // no more on the word of a length
-	for range n {
+	n := count // arrays in arrays could each claim the same bytes
+	if r.depth > 0 {
+		n = min(n, 8)
+	}
+	elements := make([]T, 0, n)
+	for range count {
 		if elements = append(elements, read()); r.err != nil {
 			return nil
 		}

@@ -279,6 +279,47 @@ func TestKeyInjective(t *testing.T) {
 	})
 }
 
+// TestSearchKeyInjective: the field of a search is read back as all that is searched
+// for, and the anchor of an index as the index's fields and the values.
+func TestSearchKeyInjective(t *testing.T) {
+	k := &boundKind{name: "rec", fingerprint: 5}
+	rapid.Check(t, func(t *rapid.T) {
+		q := refineObjects(t, predKind.Where())
+		h := &q.src.path()[0]
+		h.after = rapid.SampledFrom([][]driver.Value{nil, {"a"}, {int64(1), "a"}, {nil, predDay(1), "b"}}).Draw(t, "after")
+		want := q.src.parsed().hops[0]
+		r := k.searchRequest(kindAnchor, "", h, false)
+		f, err := parseField(r.field)
+		if err != nil || f.typ != findField || f.fingerprint != 5 || f.span.offset != h.offset || f.span.limit < h.limit || (f.span.limit > 0) != (h.limit > 0) {
+			t.Fatalf("the field says %+v, %v", f, err)
+		}
+		got, after, err := parseSearch(f.end)
+		want.offset, want.limit = 0, 0 // they are in the field's span
+		if diff := cmp.Diff(want, got, sameContent); diff != "" || err != nil || !slices.EqualFunc(after, h.after, func(a, b driver.Value) bool { return driver.Equal(a, b) }) {
+			t.Fatalf("the field says something else, after %v, %v (-query +field):\n%s", after, err, diff)
+		}
+
+		columns := rapid.SliceOfNDistinct(rapid.IntRange(1, len(predColumns)-1), 1, 3, rapid.ID).Draw(t, "indexed")
+		ix := &index{kind: predKind.core}
+		var values []driver.Value
+		for _, i := range columns {
+			c := &predColumns[i]
+			ix.columns = append(ix.columns, c.col)
+			values = append(values, plainNumber(rapid.SampledFrom(append(c.elements, c.values...)).Draw(t, "value")))
+		}
+		ix.prefix = ix.makePrefix()
+		fields, found, err := parseIndexID(ix.anchorID(values))
+		if err != nil || len(fields) != len(columns) || !slices.EqualFunc(found, values, func(a, b driver.Value) bool { return driver.Equal(a, b) }) {
+			t.Fatalf("the anchor says %v, %v, %v, not %v", fields, found, err, values)
+		}
+		for i, f := range fields {
+			if c := ix.columns[i]; f.of != c.Of || !slices.Equal(f.path, c.Path) {
+				t.Fatalf("the anchor's field %d is %v, not %v", i, f, c.Path)
+			}
+		}
+	})
+}
+
 // TestKeyOfRefinements: neither the order in which refinements are called nor how often
 // matters, where the last call counts.
 func TestKeyOfRefinements(t *testing.T) {
@@ -486,8 +527,10 @@ func greedy() (inputs [][]byte) {
 
 // TestDecodersAllocate: what promises more than it holds is not believed.
 func TestDecodersAllocate(t *testing.T) {
+	head := append([]byte{0x93, cursorVersion, 0xc4, 16}, digest("another key")...)
 	for _, b := range greedy() {
 		checkDecoders(t, b)
+		checkDecoders(t, append(head[:len(head):len(head)], b...))
 	}
 }
 

@@ -451,13 +451,18 @@ func (m *modelRun) apply(op modelOp) error {
 		m.cache.evict(op.N)
 		return nil
 	case "advance":
-		// Some steps only move the clock past an edge, others end values.
-		m.clock.Advance(time.Duration(op.N%3) * (7*time.Minute + time.Millisecond))
+		m.clock.Advance(modelAdvance(op.N))
 		return nil
 	case "tx", "rollback":
 		return m.transaction(g, op)
 	}
 	return m.write(g, m.worlds[op.Space], op)
+}
+
+// modelAdvance is how far the clock moves: sometimes only past an edge, else so far that
+// values end.
+func modelAdvance(n int) time.Duration {
+	return time.Duration(n%3) * (7*time.Minute + time.Millisecond)
 }
 
 var errModelRollback = errors.New("the transaction is to be rolled back")

@@ -55,6 +55,13 @@ func mqColumnNamed(columns []*mqColumn, name string) *mqColumn {
 	panic("no column " + name)
 }
 
+// tidy makes the values of an object what they are when they come back.
+func (k *mqObjects) tidy(o *mqObject) {
+	for _, c := range k.columns {
+		c.tidy(o)
+	}
+}
+
 // show prints an object with all that has been loaded beside it.
 func (k *mqObjects) show(o *mqObject) string {
 	if o == nil {
@@ -479,7 +486,7 @@ var (
 			{"city_rate", []string{"city", "rate"}, false},
 			{"active_nums_age", []string{"active", "nums", "age"}, false},
 			{"zip_born", []string{"zip", "born"}, false},
-			{"worth_lang", []string{"worth", "lang"}, false},
+			{"alias_lang", []string{"alias", "lang"}, false},
 			{"level_tags_seen", []string{"level", "tags", "seen"}, false},
 		},
 		"post": {{"topic_slot", []string{"topic", "slot"}, true}, {"hot_score_at", []string{"hot", "score", "at"}, false}},

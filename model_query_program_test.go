@@ -17,7 +17,14 @@ type mqProgram struct {
 	Edges      []mqOp
 	Queries    []mqQuery
 	Paged      []mqQuery
+	Indexes    []mqIndexOf // all entries of which are looked at
 	Steps      []mqStep
+}
+
+// mqIndexOf is an index of a kind.
+type mqIndexOf struct {
+	Kind string
+	mqIndex
 }
 
 // mqStep is a change of the graph or of the cache, and a query that has not been asked
@@ -25,7 +32,6 @@ type mqProgram struct {
 type mqStep struct {
 	mqOp
 	Query mqQuery
-	Index int // of which all entries are looked at
 }
 
 // mqOp is one operation. It uses the fields that it needs.
@@ -60,6 +66,9 @@ func (p mqProgram) GoString() string {
 	}
 	for _, q := range p.Paged {
 		fmt.Fprintf(&b, "\tpages of %v\n", q)
+	}
+	for _, ix := range p.Indexes {
+		fmt.Fprintf(&b, "\tindex %s of %s\n", ix.name, ix.Kind)
 	}
 	for i, s := range p.Steps {
 		fmt.Fprintf(&b, "\t%d: %v\n\t\task %v\n", i, s.mqOp, s.Query)
@@ -404,7 +413,11 @@ var mqAnyOp = rapid.Custom(func(t *rapid.T) mqOp {
 		op.What, op.N = "backfill", rapid.IntRange(0, 6).Draw(t, "kind")
 	case 8, 9:
 		q := mqAnyQuery.Draw(t, "query")
-		op = mqOp{What: "race", Query: &q, N: rapid.IntRange(1, 3).Draw(t, "read"), Tx: []mqOp{mqAnyWrite.Draw(t, "write")}}
+		if rapid.Bool().Draw(t, "indexed") {
+			q = mqQuery{Kind: "user", Hops: []mqHop{{}}}
+			mqIndexed(mqPresent.kind("user"), &q.Hops[0], t)
+		}
+		op = mqOp{What: "race", Query: &q, N: rapid.SampledFrom([]int{2, 2, 2, 1, 3}).Draw(t, "read"), Tx: []mqOp{mqAnyWrite.Draw(t, "write")}}
 	default:
 		op = mqAnyWrite.Draw(t, "write")
 	}
@@ -412,8 +425,54 @@ var mqAnyOp = rapid.Custom(func(t *rapid.T) mqOp {
 	return op
 })
 
+// mqEveryIndex returns the indexes of all kinds.
+func mqEveryIndex() []mqIndexOf {
+	var all []mqIndexOf
+	for _, k := range mqPresent.objects {
+		for _, ix := range mqAllIndexes(k.name) {
+			all = append(all, mqIndexOf{k.name, ix})
+		}
+	}
+	return all
+}
+
+// mqFocus is what a program is mostly about.
+type mqFocus struct {
+	what  string // the operation, any if it is empty
+	kind  string // that it writes
+	index string // that is looked at
+}
+
+// op draws an operation.
+func (f mqFocus) op(t *rapid.T) mqOp {
+	op := mqAnyOp.Draw(t, "op")
+	if f.what == "" || rapid.IntRange(0, 3).Draw(t, "focus") == 0 {
+		return op
+	}
+	isIt := func(op mqOp) bool {
+		return op.What == f.what && (f.kind == "" || op.Kind == f.kind || op.Query != nil && mqView{nil, mqPresent}.end(*op.Query).name == f.kind)
+	}
+	return rapid.Custom(func(t *rapid.T) mqOp {
+		for range 200 {
+			if op = mqAnyOp.Draw(t, "op"); isIt(op) {
+				break
+			}
+		}
+		return op
+	}).Draw(t, "focused")
+}
+
+// indexes draws the indexes that are looked at.
+func (f mqFocus) indexes(t *rapid.T) []mqIndexOf {
+	all := mqEveryIndex()
+	if f.index != "" {
+		all = slices.DeleteFunc(all, func(ix mqIndexOf) bool { return ix.name != f.index })
+	}
+	return rapid.SliceOfN(rapid.SampledFrom(all), 1, 2).Draw(t, "indexes")
+}
+
 // mqAnyProgram draws a program of about so many steps.
-func mqAnyProgram(steps int) *rapid.Generator[mqProgram] {
+func mqAnyProgram(steps int, focus mqFocus) *rapid.Generator[mqProgram] {
 	return rapid.Custom(func(t *rapid.T) mqProgram {
 		return mqProgram{
 			CacheBytes: rapid.SampledFrom([]int{0, 0, 0, 24 << 10}).Draw(t, "cache bytes"),
@@ -421,8 +480,9 @@ func mqAnyProgram(steps int) *rapid.Generator[mqProgram] {
 			Edges:      rapid.SliceOfN(rapid.Custom(mqAnyLink), 0, 40).Draw(t, "edges"),
 			Queries:    rapid.SliceOfN(mqAnyQuery, 4, 6).Draw(t, "queries"),
 			Paged:      rapid.SliceOfN(mqAnyPaged, 2, 2).Draw(t, "paged"),
+			Indexes:    focus.indexes(t),
 			Steps: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) mqStep {
-				return mqStep{mqAnyOp.Draw(t, "op"), mqAnyQuery.Draw(t, "query"), rapid.IntRange(0, 99).Draw(t, "index")}
+				return mqStep{focus.op(t), mqAnyQuery.Draw(t, "query")}
 			}), rapid.SampledFrom([]int{1, steps / 2, steps / 2, steps / 2}).Draw(t, "at least"), steps).Draw(t, "steps"),
 		}
 	})

@@ -440,8 +440,9 @@ func mqOrderedBase[T any, V graphcache.Ordered](name string, f graphcache.Ordere
 }
 
 func mqString[T, B any, V ~string](t mqTable[T, B], name string, at func(*B) *V, d mqDomain[V]) *mqColumn {
+	d = d.complete()
 	f := graphcache.StringFieldOf(t.kind, func(r *T) *V { return at(t.typed(r)) })
-	c := mqOrderedBase(name, f.OrderedField, func(rec any) *V { return at(t.plain(rec)) }, d.complete())
+	c := mqOrderedBase(name, f.OrderedField, func(rec any) *V { return at(t.plain(rec)) }, d)
 	c.field = f
 	c.ops = append(c.ops, "prefix", "prefix", "contains")
 	pred := c.pred

@@ -86,9 +86,7 @@ func (r *mqRecord) view(k *mqObjects, version int, id string) *mqObject {
 // does not know as it is.
 func (r *mqRecord) written(k *mqObjects, version int, o *mqObject) *mqRecord {
 	tidied := &mqObject{ID: o.ID, Body: k.clone(o.Body)}
-	for _, c := range k.columns {
-		c.tidy(tidied)
-	}
+	k.tidy(tidied)
 	now := &mqRecord{body: tidied.Body}
 	u, ok := tidied.Body.(*mqUserBody)
 	if !ok {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -628,12 +627,4 @@ func (h *hop) rowKey(r *row) [2]string {
 		return [2]string{"", r.far}
 	}
 	return [2]string{r.near, r.far}
-}
-
-// unseen returns the rows that are not in seen.
-func (h *hop) unseen(rows []row, seen map[[2]string]bool) []row {
-	if len(seen) == 0 {
-		return rows
-	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return seen[h.rowKey(&r)] })
 }

@@ -245,6 +245,9 @@ type Result struct {
 	IDs []string
 	// Rows answers FindEdges.
 	Rows []Row
+	// Keys are, for FindObjects and FindEdges with an Order, the values of the
+	// Order's columns by which each result is where it is.
+	Keys [][]Value
 }
 
 // Row is an edge and the object in whose list it was found.

@@ -213,6 +213,7 @@ func (r *storeRig) equal(rule string, got, want any) {
 // list is nil is nobody's business.
 var recordOptions = cmp.Options{
 	cmp.Comparer(func(a, b driver.Document) bool { return driver.Equal(a, b) }),
+	cmp.Comparer(func(a, b []driver.Value) bool { return driver.Equal(a, b) }),
 	cmp.FilterValues(func(a, b []driver.Edge) bool { return len(a) == 0 && len(b) == 0 }, cmp.Ignore()),
 	cmp.FilterValues(func(a, b []string) bool { return len(a) == 0 && len(b) == 0 }, cmp.Ignore()),
 }

@@ -134,6 +134,9 @@ func resultOf(s *driver.Step, rows []modelRow) driver.Result {
 		} else {
 			result.Rows = append(result.Rows, driver.Row{ID: row.near, Edge: *row.edge})
 		}
+		if n := len(s.Order); n > 0 {
+			result.Keys = append(result.Keys, placeOf(s, &row)[:n])
+		}
 	}
 	return result
 }

@@ -33,11 +33,21 @@ func (sp *space) find(s *driver.Step) (driver.Result, error) {
 	if s.Count {
 		return driver.Result{Counts: []int{count(hits)}}, nil
 	}
-	var ids []string
+	var found driver.Result
 	for h := range page(hits, s.Range) {
-		ids = append(ids, h.far)
+		found.IDs = append(found.IDs, h.far)
+		found.Keys = h.appendKeys(found.Keys, s)
 	}
-	return driver.Result{IDs: ids}, nil
+	return found, nil
+}
+
+// appendKeys appends the values by which the hit is where it is, if the step has an
+// Order.
+func (h *hit) appendKeys(keys [][]driver.Value, s *driver.Step) [][]driver.Value {
+	if n := len(s.Order); n > 0 {
+		keys = append(keys, h.place[:n:n])
+	}
+	return keys
 }
 
 // forObjects returns the step without what does not apply to objects.
@@ -65,11 +75,12 @@ func (sp *space) findEdges(s *driver.Step) (driver.Result, error) {
 	if s.Count {
 		return driver.Result{Counts: []int{count(hits)}}, nil
 	}
-	var rows []driver.Row
+	var found driver.Result
 	for h := range page(hits, s.Range) {
-		rows = append(rows, driver.Row{ID: h.near, Edge: *h.edge})
+		found.Rows = append(found.Rows, driver.Row{ID: h.near, Edge: *h.edge})
+		found.Keys = h.appendKeys(found.Keys, s)
 	}
-	return driver.Result{Rows: rows}, nil
+	return found, nil
 }
 
 // find returns the objects that match, in no order.

@@ -177,11 +177,14 @@ func sameResult(a, b driver.Result) bool {
 	return slices.EqualFunc(a.Objects, b.Objects, sameObject) &&
 		slices.Equal(a.Counts, b.Counts) &&
 		slices.Equal(a.IDs, b.IDs) &&
+		slices.EqualFunc(a.Keys, b.Keys, sameValues) &&
 		slices.EqualFunc(a.Rows, b.Rows, func(a, b driver.Row) bool { return a.ID == b.ID && sameEdge(&a.Edge, &b.Edge) }) &&
 		slices.EqualFunc(a.Lists, b.Lists, func(a, b []driver.Edge) bool {
 			return slices.EqualFunc(a, b, func(a, b driver.Edge) bool { return sameEdge(&a, &b) })
 		})
 }
+
+func sameValues(a, b []driver.Value) bool { return slices.EqualFunc(a, b, driver.Equal) }
 
 func sameObject(a, b *driver.Object) bool {
 	if a == nil || b == nil {

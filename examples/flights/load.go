@@ -75,7 +75,8 @@ func parseAirport(row []string) (*Airport, error) {
 // Edge lists are ordered by time, newest first, and the file has no dates. So the
 // number of flights takes the place of the time, as seconds since 1970: the list of
 // an airport's routes is then one of the busiest first, and Limit keeps the
-// busiest. Any number by which a list is to be ordered can be used like this.
+// busiest. Any number by which a list is to be ordered can be used like this. A query
+// can also ask for an order of its own, as the one in survey.go does.
 func parseLeg(row []string) (Leg, error) {
 	flights, err := strconv.Atoi(row[2])
 	return Leg{

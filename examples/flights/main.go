@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/memory"
@@ -109,7 +110,8 @@ func explore(ctx context.Context, from graphcache.ID[Airport], limit int, s surv
 	var seen counter
 	store := countingStore{memory.NewStore(nil), &seen}
 	cache := countingCache{memory.NewCache(nil), &seen}
-	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache})
+	// The time-out is long so that the figures do not depend on how busy the machine is.
+	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache, ReadTimeout: time.Second})
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func explore(ctx context.Context, from graphcache.ID[Airport], limit int, s surv
 	if err := r.ask(ctx, g, &seen, "after the write", from, limit); err != nil {
 		return nil, err
 	}
-	return r, r.survey.make(ctx, g, &seen, r.runs[0].origin, limit)
+	return r, r.survey.conduct(ctx, g, &seen, r.runs[0].origin, limit)
 }
 
 // ask runs the queries and adds a run to the report.

@@ -53,6 +53,7 @@ type surveyQuestion struct {
 	AfterRename int    `json:"store_reads_after_the_rename"`
 	Access      string `json:"access"`
 	Index       string `json:"index"`
+	Source      string `json:"source"`
 	Advice      string `json:"advice"`
 }
 
@@ -186,10 +187,10 @@ func TestSurvey(t *testing.T) {
 		t.Errorf("%s was renamed from %q to %q", got.Renamed, got.OldName, got.NewName)
 	}
 	want := []surveyQuestion{
-		{Text: "the airports of WA by name", First: 8, AfterRename: 5, Access: "index in its order", Index: "by_state"},
+		{Text: "the airports of WA by name", First: 8, AfterRename: 5, Access: "index in its order", Index: "by_state", Source: "cached"},
 		{Text: "the airports of OR by name", First: 6},
 		{Text: "the routes from SEA with more than 1000 flights", First: 1},
-		{Text: "the airports in Seattle", First: 1, Again: 1, AfterRename: 1, Access: "store", Advice: "an index on airport(city)"},
+		{Text: "the airports in Seattle", First: 1, Again: 1, AfterRename: 1, Access: "store", Source: "loaded every time", Advice: "an index on airport(city)"},
 	}
 	if diff := cmp.Diff(want, got.Questions); diff != "" {
 		t.Errorf("questions (-want +got):\n%s", diff)

@@ -84,6 +84,7 @@ type questionJSON struct {
 	AfterRename int64  `json:"store_reads_after_the_rename"`
 	Access      string `json:"access,omitempty"`
 	Index       string `json:"index,omitempty"`
+	Source      string `json:"source,omitempty"`
 	Advice      string `json:"advice,omitempty"`
 }
 
@@ -105,6 +106,7 @@ func (s *survey) json() surveyJSON {
 		if q.plan != nil {
 			step := q.plan.Steps[0]
 			x.Access, x.Index, x.Advice = step.Access.String(), step.Index, step.Advice
+			x.Source = step.Fragments[0].Source.String()
 		}
 		j.Questions = append(j.Questions, x)
 	}
@@ -196,7 +198,7 @@ func (q *question) writePlan(b *bytes.Buffer) {
 		return
 	}
 	step := q.plan.Steps[0]
-	fmt.Fprintf(b, "  %s: %s\n", q.text, strings.TrimSpace(step.Access.String()+" "+step.Index))
+	fmt.Fprintf(b, "  %s: %s, %v\n", q.text, strings.TrimSpace(step.Access.String()+" "+step.Index), step.Fragments[0].Source)
 	if step.Reason != "" {
 		fmt.Fprintf(b, "    because %s\n", step.Reason)
 	}

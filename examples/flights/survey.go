@@ -74,8 +74,8 @@ func busy(ctx context.Context, c graphcache.Conn, from graphcache.ID[Airport], a
 	return Routes.Out(from).WhereEdge(Flights.Gt(above)).OrderByEdge(Flights.Asc()).WithObjects(ctx, c)
 }
 
-// make makes the survey. Unless a state was asked for, it is that of the origin.
-func (s *survey) make(ctx context.Context, g *graphcache.Graph, seen *counter, origin *Airport, size int) error {
+// conduct makes the survey. Unless a state was asked for, it is that of the origin.
+func (s *survey) conduct(ctx context.Context, g *graphcache.Graph, seen *counter, origin *Airport, size int) error {
 	s.origin, s.size, s.state = origin, size, cmp.Or(s.state, origin.State)
 	s.questions = []question{
 		{text: fmt.Sprintf("the airports of %s by name", placeName(s.state))},
@@ -88,7 +88,7 @@ func (s *survey) make(ctx context.Context, g *graphcache.Graph, seen *counter, o
 			return err
 		}
 	}
-	indexed, unindexed := inState(s.state).Explain(ctx, g), inCity(origin.City).Explain(ctx, g)
+	indexed, unindexed := inState(s.state).Limit(s.size).Explain(ctx, g), inCity(origin.City).Explain(ctx, g)
 	if err := errors.Join(indexed.Err, unindexed.Err); err != nil {
 		return err
 	}

@@ -102,6 +102,6 @@ func (r *Rule) isFor(u *User) bool {
 // gates at 10 % are not on for the same users.
 func bucket(gate string, user graphcache.ID[User]) int {
 	h := fnv.New64a()
-	h.Write([]byte(gate + "\x00" + string(user)))
+	fmt.Fprintf(h, "%s\x00%s", gate, user)
 	return int(h.Sum64() % 100)
 }

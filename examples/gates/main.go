@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/memory"
@@ -74,7 +75,9 @@ func demonstrate(ctx context.Context, user graphcache.ID[User]) (*report, error)
 		return nil, err
 	}
 	cache := memory.NewCache(nil)
-	err = withGraph(ctx, &graphcache.Options{Cache: cache}, func(g *graphcache.Graph) error { return r.tell(ctx, g) })
+	// The time-out is long so that the figures do not depend on how busy the machine is.
+	options := &graphcache.Options{Cache: cache, ReadTimeout: time.Second}
+	err = withGraph(ctx, options, func(g *graphcache.Graph) error { return r.tell(ctx, g) })
 	return r, errors.Join(err, cache.Close(ctx))
 }
 
@@ -141,12 +144,11 @@ func (r *report) addTwice(ctx context.Context, g *graphcache.Graph) (err error) 
 
 // evaluate evaluates every gate for every user and adds what it costs to the report.
 func (r *report) evaluate(ctx context.Context, g *graphcache.Graph, what string) error {
+	e, before := evaluation{What: what}, g.Stats()
 	gates, err := Gates.Where().OrderBy(GateName.Asc()).All(ctx, g)
 	if err != nil {
 		return err
 	}
-	e := evaluation{What: what}
-	before := g.Stats()
 	for i := range users {
 		for _, gate := range gates {
 			// Values that were read from the store go into the cache in the
