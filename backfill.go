@@ -3,9 +3,9 @@ package graphcache
 import (
 	"context"
 	"fmt"
-	"reflect"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/plan"
 )
 
 // BackfillReport says what [Graph.Backfill] did.
@@ -67,7 +67,7 @@ func (g *Graph) backfillObjects(ctx context.Context, k *objectKind, report *Back
 		}
 		ids := found[0].IDs
 		work := &bulk{c: c, kind: b}
-		if err := work.write(ctx, ids, k.relaid); err != nil {
+		if err := work.write(ctx, ids, func(record *driver.Object) (driver.Document, error) { return relaid(k.plan, record.Doc) }); err != nil {
 			report.Written += work.report.Written
 			return err
 		}
@@ -77,17 +77,16 @@ func (g *Graph) backfillObjects(ctx context.Context, k *objectKind, report *Back
 	}
 }
 
-// relaid returns the record's document in the current layout, nil if it is in that
-// already.
-func (k *objectKind) relaid(record *driver.Object) (driver.Document, error) {
-	doc, err := k.current(record)
+// relaid returns the document in the current layout, nil if it is in that already.
+func relaid(p *plan.Plan, doc driver.Document) (driver.Document, error) {
+	now, err := p.Rewrite(doc)
 	if err != nil {
 		return nil, err
 	}
-	if doc = k.plan.Keep(doc, record.Doc); driver.Equal(doc, record.Doc) {
+	if now = p.Keep(now, doc); driver.Equal(now, doc) {
 		return nil, nil
 	}
-	return doc, nil
+	return now, nil
 }
 
 func (g *Graph) backfillEdges(ctx context.Context, k *edgeKind, report *BackfillReport) error {
@@ -129,7 +128,7 @@ func (g *Graph) backfillChunk(ctx context.Context, k *edgeKind, edges []driver.E
 	var writes []driver.Write
 	var anchors []anchor
 	for _, e := range edges {
-		data, err := k.relaid(&e)
+		data, err := relaid(k.plan, e.Data)
 		if err != nil {
 			return 0, fmt.Errorf("the edge from %q to %q: %w", e.From, e.To, err)
 		}
@@ -154,24 +153,4 @@ func (g *Graph) backfillChunk(ctx context.Context, k *edgeKind, edges []driver.E
 		return err
 	})
 	return written, err
-}
-
-// relaid returns the edge's data in the current layout, nil if it is in that already.
-func (k *edgeKind) relaid(e *driver.Edge) (driver.Document, error) {
-	body, err := k.plan.Encode(nil, e.Data)
-	if err != nil {
-		return nil, err
-	}
-	v := reflect.New(k.data).Elem()
-	if _, err := k.plan.Decode(body, v); err != nil {
-		return nil, err
-	}
-	doc, err := k.plan.Document(v)
-	if err != nil {
-		return nil, err
-	}
-	if doc = k.plan.Keep(doc, e.Data); driver.Equal(doc, e.Data) {
-		return nil, nil
-	}
-	return doc, nil
 }

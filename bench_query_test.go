@@ -85,7 +85,7 @@ var benchReads = []struct {
 		all, err := shopItems.Where(itemCity.Eq("rome"), itemStock.Ge(50)).All(ctx, c)
 		return len(all), err
 	}},
-	{"order page", 20, 470, func(ctx context.Context, c graphcache.Conn) (int, error) {
+	{"order page", 20, 530, func(ctx context.Context, c graphcache.Conn) (int, error) {
 		page, _, err := shopItems.Where(itemShelf.Eq("top")).OrderBy(itemRank.Desc()).Limit(20).Page(ctx, c, "")
 		return len(page), err
 	}},

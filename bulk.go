@@ -25,14 +25,18 @@ const bulkChunk = 256
 // UpdateAll is [ObjectKind.Update] for every object that the query finds. The query is
 // resolved to IDs, by the store, and the objects are written in chunks, each of them
 // compared with what was read, so that every write invalidates exactly what it changes.
-// An object that has changed since it was found is written if it still matches the last
+// change may run several times for one object: one that somebody else has written
+// meanwhile is read and changed again. An object that has changed since it was found is written if it still matches the last
 // Where.
 //
-// It is not one transaction unless c is a [Tx]: it stops at the first error, between two
-// chunks or after one, and the report says how far it got. An error of change stops it
-// before the chunk that the object is in.
+// It is not one transaction unless c is a [Tx]: it stops at the first error, and the
+// report says how far it got. After an error of change, neither the object that it was
+// called for is written nor those after it, and maybe not some of those before it.
 func (q Query[T, E]) UpdateAll(ctx context.Context, c Conn, change func(*T) error) (BulkReport, error) {
 	k := q.src.last.end
+	if change == nil {
+		q.src.fail("UpdateAll", fmt.Errorf("%w: the function is nil", ErrInvalid))
+	}
 	return q.bulk(ctx, c.conn(), "update", func(b *bulk, chunk []string) error {
 		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) {
 			o := new(T)
@@ -43,11 +47,11 @@ func (q Query[T, E]) UpdateAll(ctx context.Context, c Conn, change func(*T) erro
 			if err := change(o); err != nil {
 				return nil, err
 			}
-			if got := v.FieldByIndex(k.id).String(); got != record.ID {
-				return nil, fmt.Errorf("%w: the ID was changed to %.80q", ErrInvalid, got)
+			doc, err := k.rewritten(v, record)
+			if err != nil {
+				return nil, err
 			}
-			doc, err := k.plan.Document(v)
-			return k.plan.Keep(doc, record.Doc), err
+			return k.plan.Keep(doc, record.Doc), nil
 		})
 	})
 }
@@ -56,11 +60,11 @@ func (q Query[T, E]) UpdateAll(ctx context.Context, c Conn, change func(*T) erro
 // [Query.UpdateAll].
 func (q Query[T, E]) ApplyAll(ctx context.Context, c Conn, changes ...Change[T]) (BulkReport, error) {
 	k := q.src.last.end
+	plain, err := k.changes(changesOf(changes))
+	if err != nil {
+		q.src.fail("ApplyAll", err)
+	}
 	return q.bulk(ctx, c.conn(), "apply changes to", func(b *bulk, chunk []string) error {
-		plain, err := k.changes(changesOf(changes))
-		if err != nil {
-			return err
-		}
 		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) { return k.changed(record, plain) })
 	})
 }
@@ -88,7 +92,7 @@ type bulk struct {
 
 // bulk finds the objects and calls do with chunks of their IDs.
 func (q Query[T, E]) bulk(ctx context.Context, c conn, what string, do func(*bulk, []string) error) (_ BulkReport, err error) {
-	defer func() { wrap(&err, what+" all of", q.name(), "") }()
+	defer func() { wrap(&err, what+" all", q.name(), "") }()
 	x, err := q.Fresh().exec(ctx, c)
 	if err != nil {
 		return BulkReport{}, err
@@ -148,11 +152,10 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 	}
 	var writes []driver.Write
 	var anchors []anchor
-	skipped := 0
 	for i, record := range results[0].Objects {
 		ok, err := b.matches(record)
 		if err == nil && !ok {
-			skipped++
+			b.report.Skipped++
 			continue
 		}
 		var doc driver.Document
@@ -170,13 +173,24 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 			Object: &driver.Object{ID: record.ID, Version: record.Version + 1, Doc: doc},
 		})
 		anchors = append(anchors, b.kind.touched(record.ID, &record.Doc, &doc)...)
+		if len(anchors) > maxBulkAnchors {
+			more, err := b.send(ctx, writes, anchors)
+			if lost = append(lost, more...); err != nil {
+				return lost, err
+			}
+			writes, anchors = nil, nil
+		}
 	}
-	if len(writes) > 0 {
-		lost, err = b.send(ctx, writes, anchors)
+	if len(writes) == 0 {
+		return lost, nil
 	}
-	b.report.Skipped += skipped
-	return lost, err
+	more, err := b.send(ctx, writes, anchors)
+	return append(lost, more...), err
 }
+
+// maxBulkAnchors is above how many anchors a chunk is written before it is complete: all
+// of them are held in one call of the cache.
+const maxBulkAnchors = 4096
 
 // send writes the records while their anchors are held.
 func (b *bulk) send(ctx context.Context, writes []driver.Write, anchors []anchor) (lost []string, err error) {

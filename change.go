@@ -27,16 +27,34 @@ type change struct {
 // Set sets the field to v.
 func (f Field[T, V]) Set(v V) Change[T] { return set[T](f.c, v) }
 
-func set[T any](c *column, x any) Change[T] {
-	v, err := c.value(x)
+func set[T, V any](c *column, x V) Change[T] {
+	if f, ok := floatOf(c, x); ok { // NaN and -0 are values, though no operands
+		return Change[T]{change{col: c, set: f}}
+	}
+	v, err := valueOf(c, x)
 	return Change[T]{change{col: c, set: v, err: err}}
+}
+
+// floatOf returns a value of a column of floats, or of pointers to them.
+func floatOf(c *column, x any) (driver.Value, bool) {
+	if c == nil || c.plan == nil || c.plan.Ordered() != nil {
+		return nil, false
+	}
+	v := reflect.ValueOf(x)
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	if !v.IsValid() || !v.CanFloat() {
+		return nil, false
+	}
+	return v.Float(), true
 }
 
 // Add adds delta, which may be negative, to a number. If the sum does not fit the type
 // of the field, [ErrInvalid] is returned and nothing is written. On a field that is no
 // number it is ErrInvalid too.
 func (f OrderedField[T, V]) Add(delta V) Change[T] {
-	v, err := f.c.value(delta)
+	v, err := valueOf(f.c, delta)
 	if err == nil {
 		if _, _, ok := f.c.bounds(); !ok {
 			err = fmt.Errorf("%w: %s: Add: it is not a number", ErrInvalid, f.c.label())
@@ -66,7 +84,7 @@ func (c *column) single() bool {
 func (f OptionalField[T, V]) Set(v V) Change[T] { return set[T](f.c, &v) }
 
 // Clear sets the field to nil.
-func (f OptionalField[T, V]) Clear() Change[T] { return Change[T]{change{col: f.c, err: f.c.err}} }
+func (f OptionalField[T, V]) Clear() Change[T] { return Change[T]{change{col: f.c}} }
 
 // Apply changes fields of the object, all of them or none, and returns it as it is then;
 // or [ErrNotFound]. Fields of no index are changed by one operation of the store,
@@ -109,7 +127,9 @@ func (k *objectKind) changes(changes []change) ([]change, error) {
 		case ch.err != nil:
 			return nil, ch.err
 		case ch.col == nil:
-			return nil, fmt.Errorf("%w: a Change that no field has made", ErrInvalid)
+			return nil, errZeroField
+		case ch.col.err != nil:
+			return nil, ch.col.err
 		case ch.col.Of != driver.ObjectField:
 			return nil, fmt.Errorf("%w: %s cannot be changed", ErrInvalid, ch.col.label())
 		}
@@ -215,7 +235,7 @@ func (k *objectKind) applyOnce(ctx context.Context, c conn, id string, changes [
 
 // changed returns the record's document with the changes, in the current layout.
 func (k *objectKind) changed(record *driver.Object, changes []change) (driver.Document, error) {
-	doc, err := k.current(record)
+	doc, err := k.plan.Rewrite(record.Doc)
 	if err != nil {
 		return nil, err
 	}
@@ -229,16 +249,6 @@ func (k *objectKind) changed(record *driver.Object, changes []change) (driver.Do
 		doc = withValue(doc, ch.col.Path, v)
 	}
 	return k.plan.Keep(doc, record.Doc), nil
-}
-
-// current returns the record's document as this program would write it, without what
-// the program does not know.
-func (k *objectKind) current(record *driver.Object) (driver.Document, error) {
-	v := reflect.New(k.typ).Elem()
-	if err := k.decodeRecord(record, v); err != nil {
-		return nil, err
-	}
-	return k.plan.Document(v)
 }
 
 // withValue returns the document with another value at the path.

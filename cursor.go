@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -58,7 +59,7 @@ func (q Query[T, E]) Page(ctx context.Context, c Conn, cursor string) (page []*T
 	}
 	var end *row
 	var failed error
-	err = more.each(ctx, c.conn(), after, func(o *T, r *row) bool {
+	err = more.each(ctx, c.conn(), true, after, func(o *T, r *row) bool {
 		if len(page) == limit {
 			next, failed = q.cursor(end)
 			return false
@@ -244,29 +245,30 @@ func (h *hop) skip(rows []row, starts []string) ([]row, error) {
 	if h.after == nil {
 		return rows, nil
 	}
-	i := 0
-	for ; i < len(rows); i++ {
-		past, err := h.past(&rows[i], starts)
+	var failed error
+	i := sort.Search(len(rows), func(i int) bool {
+		past, err := h.past(&rows[i], h.after, starts)
 		if err != nil {
-			return nil, err
+			failed = err
 		}
-		if past {
-			break
-		}
-	}
-	return rows[i:], nil
+		return past
+	})
+	return rows[i:], failed
 }
 
-// past reports whether the row comes after the cursor.
-func (h *hop) past(r *row, starts []string) (bool, error) {
+// past reports whether the row comes after a place, all rows if that is nil.
+func (h *hop) past(r *row, after []driver.Value, starts []string) (bool, error) {
+	if after == nil {
+		return true, nil
+	}
 	if h.edge != nil && len(h.order) == 0 {
-		at := slices.Index(starts, h.after[0].(string))
+		at := slices.Index(starts, after[0].(string))
 		return cmp.Or(
 			cmp.Compare(slices.Index(starts, r.near), at),
-			cmp.Compare(h.after[1].(time.Time).UnixMilli(), r.ms),
-			strings.Compare(r.far, h.after[2].(string)),
+			cmp.Compare(after[1].(time.Time).UnixMilli(), r.ms),
+			strings.Compare(r.far, after[2].(string)),
 		) > 0, nil
 	}
 	place, err := h.place(r)
-	return err == nil && h.comparePlaces(place, h.after) > 0, err
+	return err == nil && h.comparePlaces(place, after) > 0, err
 }

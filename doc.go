@@ -75,7 +75,8 @@
 // [Open], which tries.
 //
 // A field that has been renamed is tagged `graph:"was=old"` and reads old records, which
-// [Graph.Backfill] rewrites. A record's fields that a program does not know, because another version of it wrote
+// [Graph.Backfill] rewrites; so does a field that has become a float32, before it is
+// compared with anything. A record's fields that a program does not know, because another version of it wrote
 // them, are kept by Update and Put, though not those inside arrays and maps. Adding an
 // edge that exists replaces all of its data.
 //
@@ -167,7 +168,7 @@
 //   - The store answers reads with an old state unless it is told what it must have
 //     seen, as a database may for some seconds after a failover, and the reader could
 //     not know: the cache did not answer it or has lost the moment of the last write,
-//     the read was [Fresh], or there is no cache. The store of backends/memory never
+//     the read was [Fresh] or is one that is never cached, or there is no cache. The store of backends/memory never
 //     does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache, and [Graph.Invalidate] or [Graph.InvalidateKind] is not called.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Attachment is something that [Query.With] loads along with the objects of type T: a
@@ -14,7 +15,8 @@ type Attachment[T any] interface {
 
 // Neighbours are the objects at the other ends of edges, to be loaded along with objects
 // of type A by [Query.With]. [EdgeKind.OutInto] and [EdgeKind.InInto] make it, and its
-// methods are those of [Query], for the edges of each object; it is immutable like one.
+// methods are those of [Query] that make sense for the edges of each object; it is immutable
+// like one.
 type Neighbours[A, B, E any] struct {
 	q   Query[B, E]
 	set func(*A, []*B)
@@ -60,6 +62,18 @@ func (n Neighbours[A, B, E]) OrderByEdge(orders ...Order[E]) Neighbours[A, B, E]
 	return n
 }
 
+// Since is [Query.Since].
+func (n Neighbours[A, B, E]) Since(t time.Time) Neighbours[A, B, E] {
+	n.q = n.q.Since(t)
+	return n
+}
+
+// Until is [Query.Until].
+func (n Neighbours[A, B, E]) Until(t time.Time) Neighbours[A, B, E] {
+	n.q = n.q.Until(t)
+	return n
+}
+
 // LimitPer is [Query.LimitPer].
 func (n Neighbours[A, B, E]) LimitPer(limit int) Neighbours[A, B, E] {
 	n.q = n.q.LimitPer(limit)
@@ -75,7 +89,7 @@ func (n Neighbours[A, B, E]) With(attachments ...Attachment[B]) Neighbours[A, B,
 // With returns the query as one that loads neighbours along with its objects: all of a
 // level in one batch, however many objects there are. It adds to what was called
 // before. It applies to the terminal calls that return objects, not to a query that goes
-// on from this one.
+// on from this one, and [Query.Explain] does not show it.
 func (q Query[T, E]) With(attachments ...Attachment[T]) Query[T, E] {
 	for _, a := range attachments {
 		if a == nil {
@@ -160,7 +174,7 @@ func (q Query[T, E]) WithObjects(ctx context.Context, c Conn) (pairs []Pair[T, E
 	defer func() { wrap(&err, "query", q.name(), "") }()
 	q.src.refineEdges("WithObjects", 0)
 	var failed error
-	err = q.each(ctx, c.conn(), nil, func(o *T, r *row) bool {
+	err = q.each(ctx, c.conn(), false, nil, func(o *T, r *row) bool {
 		var e E
 		if e, failed = q.decode.decodeEdge(q.src.last.direction, r.near, &r.edge); failed != nil {
 			return false

@@ -21,6 +21,7 @@ type exec struct {
 	// starts are the objects that the last hop starts from, once they are known.
 	starts  []string
 	started bool
+	paging  bool // the results are a page, and must be in their order throughout
 }
 
 // row is one result of a hop: an edge, the object in whose list it is, and if it had to
@@ -200,7 +201,7 @@ const iterBatch = 1024
 func (x *exec) each(use func([]row) (bool, error)) error {
 	h := x.last()
 	limit, used, more := h.limit, 0, 0
-	p := loader{hop: h, low: h.after}
+	p := loader{exec: x, hop: h, low: h.after}
 	for {
 		rows, err := x.rows()
 		if err != nil {
@@ -210,7 +211,7 @@ func (x *exec) each(use func([]row) (bool, error)) error {
 		for left := p.unseen(rows); len(left) > 0; {
 			batch := left[:min(len(left), iterBatch)]
 			left = left[len(batch):]
-			if batch, err = p.load(x, batch, cut || limit > 0 && len(left) > 0); err != nil {
+			if batch, err = p.load(batch, cut || limit > 0 && len(left) > 0); err != nil {
 				return err
 			}
 			if limit > 0 {
@@ -241,6 +242,7 @@ func (x *exec) each(use func([]row) (bool, error)) error {
 // not found. So what has not moved is returned once and in its place, whatever happens
 // to the others.
 type loader struct {
+	exec  *exec
 	hop   *hop
 	seen  map[[2]string]bool // the rows that have been returned or dropped
 	low   []driver.Value     // the end of the batch before
@@ -258,28 +260,23 @@ func (p *loader) unseen(rows []row) []row {
 
 // load fetches the objects of the rows that have none, checks that they match, and
 // returns those whose place is in the batch. bounded says that others follow it.
-func (p *loader) load(x *exec, rows []row, bounded bool) ([]row, error) {
-	if p.seen == nil {
-		p.seen = make(map[[2]string]bool, len(rows))
-	}
-	for i := range rows {
-		p.seen[p.hop.rowKey(&rows[i])] = true
-	}
+func (p *loader) load(rows []row, bounded bool) ([]row, error) {
+	p.remember(rows)
 	if !slices.ContainsFunc(rows, func(r row) bool { return r.object == nil }) {
 		return rows, nil
 	}
 	last := rows[len(rows)-1]
-	rows, err := x.withObjects(p.hop, rows)
+	rows, err := p.exec.withObjects(p.hop, rows)
 	if err != nil {
 		return nil, err
 	}
-	if !x.c.g.shared.unchecked {
+	if !p.exec.c.g.shared.unchecked {
 		if rows, err = matching(rows, p.hop.where); err != nil {
 			return nil, err
 		}
 	}
-	if last.keys == nil { // what places the rows is in them, and has not moved
-		return rows, nil
+	if last.keys == nil { // what places the rows is in them, and does not move
+		return p.behind(rows, &last)
 	}
 	if rows, err = p.hop.sort(append(rows, p.moved...)); err != nil || p.hop.limit == 0 {
 		return rows, err
@@ -289,6 +286,40 @@ func (p *loader) load(x *exec, rows []row, bounded bool) ([]row, error) {
 		high = p.hop.placeOf(last.keys, &last)
 	}
 	return p.between(rows, high)
+}
+
+// remember notes rows that are not to be returned again by a later round.
+func (p *loader) remember(rows []row) {
+	if p.hop.limit == 0 {
+		return // there is one round
+	}
+	if p.seen == nil {
+		p.seen = make(map[[2]string]bool, len(rows))
+	}
+	for i := range rows {
+		p.seen[p.hop.rowKey(&rows[i])] = true
+	}
+}
+
+// behind returns, of a page, the rows behind the batch before: others have come into the
+// list since that one was read.
+func (p *loader) behind(rows []row, last *row) ([]row, error) {
+	if !p.exec.paging {
+		return rows, nil
+	}
+	kept := rows[:0:len(rows)]
+	for _, r := range rows {
+		past, err := p.hop.past(&r, p.low, p.exec.starts)
+		if err != nil {
+			return nil, err
+		}
+		if past {
+			kept = append(kept, r)
+		}
+	}
+	low, err := p.hop.place(last)
+	p.low = low
+	return kept, err
 }
 
 // between returns the sorted rows behind the batch before and up to a place, and keeps

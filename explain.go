@@ -77,7 +77,8 @@ func (s PlanSource) String() string {
 	return names[min(int(s), len(names)-1)]
 }
 
-// Explain says how [Query.All] would be answered at the moment: from where each hop,
+// Explain says how [Query.All] would be answered at the moment, without what With adds:
+// from where each hop,
 // which cached values, and if not from the cache then why, and what index would help. It
 // looks into the cache, but not into the store; where the answer to a hop is not cached,
 // the hops after it are planned without knowing what they start from.
@@ -129,7 +130,7 @@ func (x *exec) peek(p *peek, h *hop, starts []string, last bool) (rows []row, kn
 	p.fragments = nil
 	rows, err = x.hop(h, starts)
 	if err == nil && last && len(rows) > 0 {
-		_, err = (&loader{hop: h}).load(x, rows, false)
+		_, err = (&loader{exec: x, hop: h}).load(rows, false)
 	}
 	if errors.Is(err, errPeek) {
 		return rows, false, nil

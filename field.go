@@ -261,6 +261,9 @@ func leaf[T, V any](c *column, op driver.FilterOp, x V) Predicate[T] {
 // valueOf is column.value without an allocation beyond the value's own for the types
 // that are kept as they are.
 func valueOf[V any](c *column, x V) (driver.Value, error) {
+	if c == nil {
+		return nil, errZeroField
+	}
 	if c.plan != nil {
 		switch x := any(x).(type) {
 		case string:
@@ -278,6 +281,8 @@ func valueOf[V any](c *column, x V) (driver.Value, error) {
 	return c.value(x)
 }
 
+var errZeroField = fmt.Errorf("%w: a field that FieldOf and its like have not made", ErrInvalid)
+
 // Eq matches records whose field is equal to v. A nil pointer is equal to nil only.
 func (f Field[T, V]) Eq(v V) Predicate[T] { return leaf[T](f.c, driver.AnyOf, v) }
 
@@ -288,6 +293,9 @@ func (f Field[T, V]) Ne(v V) Predicate[T] { return Not(f.Eq(v)) }
 func (f Field[T, V]) In(values ...V) Predicate[T] { return anyOf[T](f.c, values) }
 
 func anyOf[T, V any](c *column, values []V) Predicate[T] {
+	if c == nil {
+		return Predicate[T]{err: errZeroField}
+	}
 	vs := make([]driver.Value, len(values))
 	for i := range values {
 		var err error
@@ -300,6 +308,9 @@ func anyOf[T, V any](c *column, values []V) Predicate[T] {
 
 // IsZero matches records whose field has the zero value of its Go type.
 func (f Field[T, V]) IsZero() Predicate[T] {
+	if f.c == nil {
+		return Predicate[T]{err: errZeroField}
+	}
 	if f.c.Of == driver.EdgeTime {
 		return Predicate[T]{err: fmt.Errorf("%w: %s: every edge has a time", ErrInvalid, f.c.label())}
 	}
@@ -309,6 +320,9 @@ func (f Field[T, V]) IsZero() Predicate[T] {
 // IsNil matches records whose field is a nil pointer or slice. On a field whose type
 // has no nil it is [ErrInvalid].
 func (f Field[T, V]) IsNil() Predicate[T] {
+	if f.c == nil {
+		return Predicate[T]{err: errZeroField}
+	}
 	if !f.c.nilable && f.c.err == nil {
 		return Predicate[T]{err: fmt.Errorf("%w: %s: IsNil: its type has no nil", ErrInvalid, f.c.label())}
 	}
@@ -382,7 +396,7 @@ func (f StringField[T, V]) Contains(part V) Predicate[T] {
 }
 
 func (f StringField[T, V]) substring(op driver.FilterOp, part V) Predicate[T] {
-	if part == "" && f.c.err == nil {
+	if part == "" && f.c != nil && f.c.err == nil {
 		return Predicate[T]{p: matchAll}
 	}
 	return leaf[T](f.c, op, part)
@@ -432,9 +446,7 @@ func (f OptionalField[T, V]) Gt(v V) Predicate[T] { return f.leaf(driver.Greater
 func (f OptionalField[T, V]) Ge(v V) Predicate[T] { return f.leaf(driver.GreaterEqual, v) }
 
 // IsNil matches records whose field is nil.
-func (f OptionalField[T, V]) IsNil() Predicate[T] {
-	return Predicate[T]{pred{op: driver.AnyOf, col: f.c}, f.c.err}
-}
+func (f OptionalField[T, V]) IsNil() Predicate[T] { return Field[T, *V](f).IsNil() }
 
 // Asc orders by the field, nil first, then NaN, then least first.
 func (f OptionalField[T, V]) Asc() Order[T] { return Order[T]{orderKey{col: f.c}} }
@@ -462,7 +474,10 @@ func SliceFieldOf[T any, S ~[]E, E any](kind Record[T], selector func(*T) *S) Sl
 
 // Has matches records one of whose field's elements is equal to v.
 func (f SliceField[T, S, E]) Has(v E) Predicate[T] {
-	if f.c.err != nil {
+	switch {
+	case f.c == nil:
+		return Predicate[T]{err: errZeroField}
+	case f.c.err != nil:
 		return Predicate[T]{err: f.c.err}
 	}
 	x, err := f.c.plan.Element(v)

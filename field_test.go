@@ -152,7 +152,7 @@ func fieldPanic(f func()) (text string) {
 	return ""
 }
 
-// TestFieldOrders: what is kept as text has no order that is that of its values.
+// fieldLevel is kept as another text than its own.
 type fieldLevel string
 
 func (l fieldLevel) MarshalText() ([]byte, error) { return []byte("level " + l), nil }

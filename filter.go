@@ -19,11 +19,7 @@ import (
 func (x *exec) objects(k *boundKind, h *hop, p hopPlan) ([]row, error) {
 	switch p.access {
 	case ByID:
-		rows := make([]row, len(p.ids))
-		for i, id := range p.ids {
-			rows[i].far = id
-		}
-		return x.among(h, rows)
+		return x.byID(h, p.ids)
 	case ByScan:
 		r := k.searchRequest(kindAnchor, "", h, false)
 		if len(r.field) > maxFieldKey {
@@ -53,6 +49,39 @@ func (x *exec) objects(k *boundKind, h *hop, p hopPlan) ([]row, error) {
 		return x.ask(k, h, nil)
 	}
 	return x.among(h, candidates)
+}
+
+// byID returns the results among the objects with the IDs. They are loaded in batches; if
+// their order is that of the IDs, as many as it takes to fill the limit.
+func (x *exec) byID(h *hop, ids []string) ([]row, error) {
+	ids = slices.Sorted(slices.Values(ids))
+	var rows []row
+	for len(ids) > 0 {
+		batch := make([]row, min(len(ids), maxCandidates))
+		for i := range batch {
+			batch[i].far = ids[i]
+		}
+		ids = ids[len(batch):]
+		found, err := x.withObjects(h, batch)
+		if err != nil {
+			return nil, err
+		}
+		if found, err = matching(found, h.where); err != nil {
+			return nil, err
+		}
+		rows = append(rows, found...)
+		if len(h.order) > 0 || h.limit == 0 {
+			continue
+		}
+		if result, err := h.cut(rows, nil); err != nil || len(result) == h.limit {
+			return result, err
+		}
+	}
+	rows, err := h.sort(rows)
+	if err != nil {
+		return nil, err
+	}
+	return h.cut(rows, nil)
 }
 
 // search fetches the objects that a search finds for the hop.
@@ -104,7 +133,20 @@ func (x *exec) countObjects(k *boundKind, h *hop, p hopPlan) (int, error) {
 		}
 		return x.countFound(h, k.orderRequest(h, p, true))
 	}
-	rows, err := x.objects(k, h, p)
+	if p.access == ByID {
+		rows, err := x.byID(h, p.ids)
+		return len(rows), err
+	}
+	candidates, whole, err := x.candidates(k, p)
+	switch {
+	case err != nil:
+		return 0, err
+	case whole && p.exact:
+		return h.within(len(candidates)), nil
+	case !whole || len(candidates) > maxCandidates:
+		return x.countFound(h, k.storeRequest(h, nil, true))
+	}
+	rows, err := x.among(h, candidates)
 	return len(rows), err
 }
 
@@ -192,8 +234,8 @@ func (x *exec) matchingEdges(h *hop, starts []string) (rows []row, whole bool, e
 // objects are loaded in batches, as many as it takes to fill the limit.
 func (x *exec) matchingObjects(h *hop, candidates []row, starts []string, whole bool) (rows []row, ok bool, err error) {
 	batch := maxCandidates
-	if len(h.order) == 0 && h.limit > 0 {
-		batch = 4 * max(addOffset(h.limit, h.offset), 16)
+	if reach := addOffset(h.limit, h.offset); len(h.order) == 0 && h.limit > 0 && reach < maxCandidates/4 {
+		batch = 4 * max(reach, 16)
 	}
 	seen := map[string]bool{} // how many objects are loaded
 	for {
@@ -211,7 +253,7 @@ func (x *exec) matchingObjects(h *hop, candidates []row, starts []string, whole 
 			return nil, false, err
 		}
 		rows, candidates = append(rows, found...), candidates[n:]
-		if len(candidates) > 0 && len(h.order) > 0 {
+		if len(candidates) > 0 && (len(h.order) > 0 || h.limit == 0) {
 			continue
 		}
 		result, err := h.sort(slices.Clone(rows))

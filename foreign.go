@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -19,7 +20,7 @@ type Ref interface {
 }
 
 // Ref names the object. Its entries in indexes are found in the record as it is now in
-// the store, and as it was in the cache. If it may have left the cache, or was written
+// the store, and as it was in the cache, if this program's layout is there. If it may have left the cache, or was written
 // several times, pass what it was before as well: otherwise a query that is answered by
 // an index alone, such as IDs and Count, may have it where it was until that value
 // expires.
@@ -173,7 +174,9 @@ func (g *Graph) InvalidateKind(ctx context.Context, kinds ...Kind) (err error) {
 	defer g.shared.end()
 	timed, cancel := context.WithTimeout(ctx, g.shared.opts.WriteTimeout)
 	defer cancel()
-	if err := keeper.Raise(timed, names); err != nil {
+	// More than any counter was before the database was restored, if it was: a count
+	// of calls does not get ahead of the clock.
+	if err := keeper.Raise(timed, names, uint64(time.Now().UnixMilli())); err != nil {
 		return fmt.Errorf("raise the generations: %w", err)
 	}
 	return g.shared.look(ctx, store)

@@ -225,6 +225,9 @@ func (r *request) accept(flags byte, body []byte) (protocol.Found, error) {
 		return protocol.Short, err
 	}
 	v.items = v.list.len()
+	if r.search != nil && !v.list.keyed(len(r.search.order)) {
+		return protocol.Short, errList
+	}
 	r.value = v
 	if r.short() {
 		return protocol.Short, nil

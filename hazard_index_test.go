@@ -46,6 +46,12 @@ func hazardApplyAll(q shopItemsQ, changes ...graphcache.Change[shopItem]) func(c
 	}
 }
 
+func hazardInTx(move func(context.Context, graphcache.Conn) error) func(context.Context, graphcache.Conn) error {
+	return func(ctx context.Context, c graphcache.Conn) error {
+		return c.(*fixtureEngine).Tx(ctx, func(tx *graphcache.Tx) error { return move(ctx, tx) })
+	}
+}
+
 // hazardMoves are played one after the other, each on what the ones before have left.
 // Those whose query finds by what they change would miss objects if it came from a
 // cache.
@@ -323,12 +329,7 @@ func TestHazard08LateFill(t *testing.T) {
 		{"Update", hazardUpdate("i01", func(i *shopItem) { i.City = "new" })},
 		{"Apply", hazardApply("i01", itemCity.Set("new"))},
 		{"ApplyAll", hazardApplyAll(shopItems.Where(itemCity.Eq("old")), itemCity.Set("new"))},
-		{"Tx", func(ctx context.Context, c graphcache.Conn) error {
-			return c.(*fixtureEngine).Tx(ctx, func(tx *graphcache.Tx) error {
-				_, err := shopItems.Apply(ctx, tx, "i01", itemCity.Set("new"))
-				return err
-			})
-		}},
+		{"Tx", hazardInTx(hazardApply("i01", itemCity.Set("new")))},
 		{"Put", func(ctx context.Context, c graphcache.Conn) error {
 			return shopItems.Put(ctx, c, &shopItem{ID: "i01", City: "new"})
 		}},
@@ -392,12 +393,11 @@ func TestHazard08ForeignWriter(t *testing.T) {
 		{hazardMove{"ApplyAll", hazardApplyAll(shopItems.Where(itemStock.Eq(1)), itemCity.Set("oslo"))}, "oslo"},
 		{hazardMove{"ApplyAll of what no longer matches", hazardApplyAll(shopItems.Where(itemCity.Eq("rome")), itemCity.Set("oslo"))}, "kyiv"},
 		{hazardMove{"Delete", func(ctx context.Context, c graphcache.Conn) error { return shopItems.Delete(ctx, c, "i01") }}, ""},
-		{hazardMove{"Tx", func(ctx context.Context, c graphcache.Conn) error {
-			return c.(*fixtureEngine).Tx(ctx, func(tx *graphcache.Tx) error {
-				_, err := shopItems.Apply(ctx, tx, "i01", itemCity.Set("oslo"))
-				return err
-			})
-		}}, "oslo"},
+		{hazardMove{"DeleteAll", func(ctx context.Context, c graphcache.Conn) error {
+			_, err := shopItems.Where(itemStock.Eq(1)).DeleteAll(ctx, c)
+			return err
+		}}, ""},
+		{hazardMove{"Tx", hazardInTx(hazardApply("i01", itemCity.Set("oslo")))}, "oslo"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, e := t.Context(), shopNew(t)

@@ -180,71 +180,74 @@ func indexed(v driver.Value) bool {
 	return true
 }
 
-// entries returns the values under which an object is in the index, each up to the
-// first that is not indexed.
-func (ix *index) entries(doc driver.Document) [][]driver.Value {
-	entries := [][]driver.Value{make([]driver.Value, 0, len(ix.columns))}
-	for i, c := range ix.columns {
+// entry is one of an object's entries in an index: the values of its columns, of which
+// the index finds the object by the first few.
+type entry struct {
+	values  []driver.Value
+	indexed int
+}
+
+// entries returns an object's entries.
+func (ix *index) entries(doc driver.Document) []entry {
+	entries := []entry{{values: make([]driver.Value, 0, len(ix.columns))}}
+	for _, c := range ix.columns {
 		v := c.Value(doc)
-		if !c.List {
-			entries = extend(entries, i, []driver.Value{v})
-			continue
-		}
 		list, _ := v.([]driver.Value)
-		entries = extend(entries, i, list)
+		if !c.List {
+			list = []driver.Value{v}
+		} else if len(list) == 0 {
+			list = []driver.Value{nil} // which ends the entry
+		}
+		entries = extend(entries, list)
 	}
 	return entries
 }
 
-// extend adds each of the values to each entry that has i already.
-func extend(entries [][]driver.Value, i int, values []driver.Value) [][]driver.Value {
-	var extended [][]driver.Value
+// extend adds each of the values to each entry.
+func extend(entries []entry, values []driver.Value) []entry {
+	extended := make([]entry, 0, len(entries)*len(values))
 	for _, e := range entries {
-		grown := false
+		n := len(e.values)
 		for _, v := range values {
-			if len(e) == i && indexed(v) {
-				extended = append(extended, append(e[:len(e):len(e)], v))
-				grown = true
+			more := entry{append(e.values[:n:n], v), e.indexed}
+			if e.indexed == n && indexed(v) {
+				more.indexed++
 			}
-		}
-		if !grown {
-			extended = append(extended, e)
+			extended = append(extended, more)
 		}
 	}
 	return extended
 }
 
 // appendTouched appends the anchors that a change of an object from one document to
-// another touches; a nil document is that of an object that is not there. If no column
-// changes there are none, else those of every prefix of the old and of the new entries:
-// what is listed under a prefix is in the order of the columns that follow it, those
-// included that an entry ends before.
+// another touches; a nil document is that of an object that is not there. These are all
+// prefixes of the entries that the object has had or will have, but not of those that
+// stay: what is listed under a prefix is in the order of the columns that follow it,
+// those included that an index does not find by.
 func (ix *index) appendTouched(anchors []anchor, before, after *driver.Document) []anchor {
-	if before != nil && after != nil && !ix.changes(*before, *after) {
-		return anchors
+	var old, now []entry
+	if before != nil {
+		old = ix.entries(*before)
 	}
-	for _, doc := range []*driver.Document{before, after} {
-		if doc == nil {
-			continue
-		}
-		for _, e := range ix.entries(*doc) {
-			for n := 1; n <= len(e); n++ {
-				anchors = append(anchors, anchor{indexAnchor, ix.kind.name, ix.anchorID(e[:n])})
+	if after != nil {
+		now = ix.entries(*after)
+	}
+	slices.SortFunc(old, compareEntries)
+	slices.SortFunc(now, compareEntries)
+	for _, side := range [][2][]entry{{old, now}, {now, old}} {
+		for _, e := range side[0] {
+			if _, stays := slices.BinarySearchFunc(side[1], e, compareEntries); stays {
+				continue
+			}
+			for n := 1; n <= e.indexed; n++ {
+				anchors = append(anchors, anchor{indexAnchor, ix.kind.name, ix.anchorID(e.values[:n])})
 			}
 		}
 	}
 	return anchors
 }
 
-// changes reports whether a column differs between two documents.
-func (ix *index) changes(before, after driver.Document) bool {
-	for _, c := range ix.columns {
-		if driver.Compare(c.Value(before), c.Value(after)) != 0 {
-			return true
-		}
-	}
-	return false
-}
+func compareEntries(a, b entry) int { return slices.CompareFunc(a.values, b.values, driver.Compare) }
 
 // setIndexes gives the kind its indexes.
 func (k *boundKind) setIndexes(indexes []*index) {

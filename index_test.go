@@ -122,7 +122,7 @@ func TestIndexDeclared(t *testing.T) {
 	}
 }
 
-// TestIndexUnderEdges: only objects have indexes.
+// TestIndexOfEdges: only objects have indexes.
 func TestIndexOfEdges(t *testing.T) {
 	type data struct {
 		Note string `json:"note" graph:"index"`

@@ -265,11 +265,8 @@ const (
 	timeExtension = 1
 )
 
-// The least that an ID and a value take in a key: an ID is not empty.
-const (
-	leastID    = 2
-	leastValue = 1
-)
+// leastValue is the least that a value takes in a key.
+const leastValue = 1
 
 // readAll reads an array whose elements take at least so many bytes each.
 func readAll[T any](r *keyReader, least int, read func() T) []T {
@@ -337,27 +334,6 @@ func (r *keyReader) array(n uint32) {
 	if part(r, msgp.ReadArrayHeaderBytes) != n && r.err == nil {
 		r.fail()
 	}
-}
-
-// name reads a string that is not empty.
-func (r *keyReader) name() string {
-	s := r.string()
-	if s == "" && r.err == nil {
-		r.fail()
-	}
-	return s
-}
-
-func (r *keyReader) bound() bound {
-	if r.err == nil && msgp.IsNil(r.b) {
-		r.b = r.b[1:]
-		return bound{}
-	}
-	return bound{ms: part(r, msgp.ReadInt64Bytes), set: true}
-}
-
-func (r *keyReader) span() span {
-	return span{high: r.bound(), low: r.bound(), offset: r.int(), limit: r.int()}
 }
 
 func (r *keyReader) values() []driver.Value { return readAll(r, leastValue, r.value) }

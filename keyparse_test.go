@@ -80,8 +80,10 @@ func parseQuery(key string) (parsedQuery, error) {
 	return q, r.end()
 }
 
-// The least that a hop, a condition and an order take in a key.
+// The least that an ID, a hop, a condition and an order take in a key: an ID is not
+// empty.
 const (
+	leastID     = 2
 	leastHop    = 12
 	leastPred   = 3
 	leastOrder  = 5
@@ -152,4 +154,25 @@ func parseSearch(end string) (parsedHop, []driver.Value, error) {
 	r := keyReader{b: []byte(end)}
 	h, after := r.hop(), r.values()
 	return h, after, r.end()
+}
+
+// name reads a string that is not empty.
+func (r *keyReader) name() string {
+	s := r.string()
+	if s == "" && r.err == nil {
+		r.fail()
+	}
+	return s
+}
+
+func (r *keyReader) bound() bound {
+	if r.err == nil && msgp.IsNil(r.b) {
+		r.b = r.b[1:]
+		return bound{}
+	}
+	return bound{ms: part(r, msgp.ReadInt64Bytes), set: true}
+}
+
+func (r *keyReader) span() span {
+	return span{high: r.bound(), low: r.bound(), offset: r.int(), limit: r.int()}
 }

@@ -158,6 +158,21 @@ func (l edgeList) find(end string) int {
 	return -1
 }
 
+// keyed reports whether each of the list's objects has n values by which it is ordered.
+func (l edgeList) keyed(n int) bool {
+	for i := range l.len() {
+		_, data := l.bytes(i)
+		if n == 0 {
+			return len(data) == 0
+		}
+		r := keyReader{b: data}
+		if values := r.values(); r.end() != nil || len(values) != n {
+			return false
+		}
+	}
+	return true
+}
+
 // answer returns which of the list's edges are in the span, and whether that is
 // all of them. A list that is not complete answers only what ends before the list
 // does: the times may tie, so an edge older than the span must be in the list, or

@@ -434,14 +434,22 @@ func (k *objectKind) update(ctx context.Context, c conn, id string, v reflect.Va
 	if err := change(); err != nil {
 		return true, err
 	}
-	if got := v.FieldByIndex(k.id).String(); got != id {
-		return true, fmt.Errorf("%w: the ID was changed to %.80q", ErrInvalid, got)
-	}
-	doc, err := k.document(c, id, v)
+	doc, err := k.rewritten(v, present)
 	if err != nil {
 		return true, err
 	}
 	return k.replace(ctx, c, v, present, doc)
+}
+
+// rewritten returns the document of a struct that was read from the record and changed.
+func (k *objectKind) rewritten(v reflect.Value, record *driver.Object) (driver.Document, error) {
+	if got := v.FieldByIndex(k.id).String(); got != record.ID {
+		return nil, fmt.Errorf("%w: the ID was changed to %.80q", ErrInvalid, got)
+	}
+	if given := k.versionOf(v); given != 0 && given != record.Version {
+		return nil, fmt.Errorf("%w: the record's version is %d, not %d", ErrConflict, record.Version, given)
+	}
+	return k.plan.Document(v)
 }
 
 // replace writes the struct over the record that is there, if that is still the

@@ -49,8 +49,9 @@ type Options struct {
 	// MaxFragmentBytes is the size above which a value is not cached. Default
 	// 256 KiB.
 	MaxFragmentBytes int
-	// MaxFragments is how many secondary values (ranges beyond the cached
-	// prefix, counts of long lists) an edge list may have in the cache. Default
+	// MaxFragments is how many secondary values an anchor may have in the cache:
+	// ranges beyond the cached prefix and counts of a long list, ordered searches
+	// under some values of an index, searches of a kind with CacheScans. Default
 	// 1,024.
 	MaxFragments int
 	// MaxLoads is how many loads, each a call of the store for one or many

@@ -74,16 +74,22 @@ type hopPlan struct {
 // transaction, for Fresh reads, and without a cache.
 func planHop(h *hop, k *boundKind, cached bool) hopPlan {
 	switch {
-	case h.edge != nil && (cached || h.plain()):
+	case h.edge != nil && cached:
 		return hopPlan{access: ByLists}
+	case h.edge != nil && h.plain():
+		return hopPlan{access: ByLists, reason: uncached}
 	case h.edge != nil:
 		return hopPlan{access: ByStore, reason: uncached}
 	}
 	p := planObjects(h, k)
-	if !cached && p.access != ByID {
-		return hopPlan{access: ByStore, reason: uncached}
+	switch {
+	case cached:
+		return p
+	case p.access == ByID:
+		p.reason = uncached
+		return p
 	}
-	return p
+	return hopPlan{access: ByStore, reason: uncached}
 }
 
 const uncached = "the read does not use the cache"
@@ -101,6 +107,9 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 	}
 	p := hopPlan{access: ByStore, advice: h.advice()}
 	switch {
+	case h.tooManyValues(k.indexes):
+		p.reason = fmt.Sprintf("more than %d values of an index, or one of more than %d bytes, are asked for", maxPrefixes, maxIndexValue)
+		p.advice = ""
 	case len(h.where) == 0:
 		p.reason = "all objects of a kind are asked for, and the kind has no CacheScans"
 	case len(k.indexes) == 0:
@@ -109,6 +118,25 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 		p.reason = "no index starts with a field that the predicates set equal to a value"
 	}
 	return p
+}
+
+// tooManyValues reports whether an index would be used but for the number or length of
+// the values.
+func (h *hop) tooManyValues(indexes []*index) bool {
+	return slices.ContainsFunc(indexes, func(ix *index) bool {
+		c := ix.columns[0]
+		return slices.ContainsFunc(h.where, func(p pred) bool {
+			return p.isLeaf() && p.op == c.equalOp() && !p.neg && p.col.same(c) && !slices.Contains(p.values(), nil)
+		})
+	})
+}
+
+// equalOp is the operator by which an index on the column finds objects.
+func (c *column) equalOp() driver.FilterOp {
+	if c.List {
+		return driver.Has
+	}
+	return driver.AnyOf
 }
 
 // maxFieldKey is how long a key in the cache may be.
@@ -182,12 +210,8 @@ func (ix *index) plan(h *hop) (p hopPlan, n int) {
 // equality returns which of the hop's conditions sets the column equal to values that
 // the index finds, or -1.
 func (h *hop) equality(c *column) int {
-	want := driver.AnyOf
-	if c.List {
-		want = driver.Has
-	}
 	return slices.IndexFunc(h.where, func(p pred) bool {
-		return p.isLeaf() && p.op == want && !p.neg && p.col.same(c) &&
+		return p.isLeaf() && p.op == c.equalOp() && !p.neg && p.col.same(c) &&
 			!slices.ContainsFunc(p.values(), func(v driver.Value) bool { return !indexed(v) })
 	})
 }
@@ -241,7 +265,7 @@ func (h *hop) advice() string {
 	var names []string
 	for i := range h.where {
 		p := &h.where[i]
-		equality := p.isLeaf() && !p.neg && (p.op == driver.AnyOf && !p.col.List || p.op == driver.Has)
+		equality := p.isLeaf() && !p.neg && p.op == p.col.equalOp()
 		if equality && !slices.ContainsFunc(p.values(), func(v driver.Value) bool { return !indexed(v) }) {
 			names = append(names, p.col.Name())
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -199,4 +200,183 @@ func TestPlanIsPure(t *testing.T) {
 			t.Errorf("%s: planned as %s, and then as %s", q.name, first, second)
 		}
 	}
+}
+
+// TestCoverFails: the enumeration sees every rule that is broken on purpose.
+func TestCoverFails(t *testing.T) {
+	name, number, nick, tags := predNamed("name"), predNamed("int"), predNamed("nick"), predNamed("tags")
+	two := NewIndex("two", predKind, predIndexed(name), predIndexed(number)).core
+	one := NewIndex("one", predKind, predIndexed(name)).core
+	sliced := NewIndex("sliced", predKind, predIndexed(name), predIndexed(tags)).core
+	listed := NewIndex("listed", predKind, predIndexed(tags)).core
+	berlin := []driver.Value{name.values[1]}
+	root := func(q Query[predRecord, NoEdge]) *hop { h := q.src.path()[0]; return &h }
+	under := func(k *boundKind, ix *index, q Query[predRecord, NoEdge], count bool) request {
+		return k.orderRequest(root(q), hopPlan{index: ix, prefixes: [][]driver.Value{berlin}}, count)
+	}
+	columns := []*column{name.col, number.col, nick.col, tags.col}
+	right := func(k *boundKind) func(before, after *driver.Document) []anchor {
+		return func(before, after *driver.Document) []anchor { return k.touched("a", before, after) }
+	}
+	kind := func(ix *index) *boundKind { return coverKind(false, ix) }
+	without := func(k *boundKind, drop func(anchor) bool) func(before, after *driver.Document) []anchor {
+		return func(before, after *driver.Document) []anchor {
+			return slices.DeleteFunc(k.touched("a", before, after), drop)
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		k       *boundKind
+		r       func(k *boundKind) request
+		touched func(k *boundKind) func(before, after *driver.Document) []anchor // nil: the right one
+		fine    bool
+	}{
+		{name: "nothing is wrong", k: kind(two), fine: true, r: func(k *boundKind) request {
+			return under(k, two, predKind.Where(name.eq(1)).OrderBy(number.asc(true)), false)
+		}},
+		{name: "an order by a column outside of the index", k: kind(two), r: func(k *boundKind) request {
+			return under(k, two, predKind.Where(name.eq(1)).OrderBy(nick.asc(false)), false)
+		}},
+		{name: "an order that goes on outside of the index", k: kind(two), r: func(k *boundKind) request {
+			return under(k, two, predKind.Where(name.eq(1)).OrderBy(number.asc(false), nick.asc(false)), false)
+		}},
+		{name: "a condition on a column outside of the index", k: kind(two), r: func(k *boundKind) request {
+			return under(k, two, predKind.Where(name.eq(1), nick.compare[driver.Greater](0)), false)
+		}},
+		{name: "a count under a condition outside of the index", k: kind(one), r: func(k *boundKind) request {
+			return under(k, one, predKind.Where(name.eq(1), number.ne(0)), true)
+		}},
+		{name: "no equality: a range of the column under one value's anchor", k: kind(one), r: func(k *boundKind) request {
+			return under(k, one, predKind.Where(name.compare[driver.GreaterEqual](1)), false)
+		}},
+		{name: "several values under the anchor of one", k: kind(one), r: func(k *boundKind) request {
+			return under(k, one, predKind.Where(name.in([]int{1, 2})), false)
+		}},
+		{name: "a slice as a whole under one element's anchor", k: kind(listed), r: func(k *boundKind) request {
+			h := root(predKind.Where(tags.ne(2)))
+			return k.orderRequest(h, hopPlan{index: listed, prefixes: [][]driver.Value{{"a"}}}, false)
+		}},
+		{name: "a search of the kind without CacheScans", k: kind(one), r: func(k *boundKind) request {
+			return k.searchRequest(kindAnchor, "", root(predKind.Where(name.eq(1))), false)
+		}},
+		{name: "a search of the kind when only other indexes are touched", k: coverKind(true, one), r: func(k *boundKind) request {
+			return k.searchRequest(kindAnchor, "", root(predKind.Where(number.eq(1))), false)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return func(before, after *driver.Document) []anchor {
+				return coverKind(false, one).touched("a", before, after)
+			}
+		}},
+		{name: "without the anchors of the old entries", k: kind(two), r: func(k *boundKind) request {
+			return k.indexRequest(two, berlin)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return func(before, after *driver.Document) []anchor {
+				if after == nil {
+					return nil
+				}
+				return k.touched("a", nil, after)
+			}
+		}},
+		{name: "without the anchors of the new entries", k: kind(two), r: func(k *boundKind) request {
+			return k.indexRequest(two, berlin)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return func(before, after *driver.Document) []anchor {
+				if before == nil {
+					return nil
+				}
+				return k.touched("a", before, nil)
+			}
+		}},
+		{name: "without the prefixes", k: kind(two), r: func(k *boundKind) request {
+			return k.indexRequest(two, berlin)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return without(k, func(a anchor) bool { return a.typ == indexAnchor && a.id == two.anchorID(berlin) })
+		}},
+		{name: "without the prefixes that do not change", k: kind(two), r: func(k *boundKind) request {
+			return under(k, two, predKind.Where(name.eq(1)).OrderBy(number.asc(false)), false)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return func(before, after *driver.Document) []anchor {
+				all := k.touched("a", before, after)
+				if before == nil || after == nil {
+					return all
+				}
+				old, now := k.touched("a", before, nil), k.touched("a", nil, after)
+				return slices.DeleteFunc(all, func(a anchor) bool { return slices.Contains(old, a) && slices.Contains(now, a) && a.typ == indexAnchor })
+			}
+		}},
+		{name: "with the full entries alone", k: kind(sliced), r: func(k *boundKind) request {
+			return k.indexRequest(sliced, berlin)
+		}, touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+			return without(k, func(a anchor) bool {
+				_, values, err := parseIndexID(a.id)
+				return a.typ == indexAnchor && (err != nil || len(values) < 2)
+			})
+		}},
+		{name: "without the object", k: kind(two), r: func(k *boundKind) request { return k.objectRequest("a") },
+			touched: func(k *boundKind) func(before, after *driver.Document) []anchor {
+				return without(k, func(a anchor) bool { return a.typ == objectAnchor })
+			}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			touched := right(tt.k)
+			if tt.touched != nil {
+				touched = tt.touched(tt.k)
+			}
+			first, changed := uncovered(t, tt.r(tt.k), coverWrites(tt.k, coverDocs(columns), touched))
+			if (first == "") != tt.fine || changed == 0 {
+				t.Errorf("%d changes, uncovered: %q", changed, first)
+			}
+		})
+	}
+	t.Run("edges", coverEdgesFail)
+}
+
+// coverEdgesFail breaks the rules of edges.
+func coverEdgesFail(t *testing.T) {
+	q := predLinks.Out(ID[predRecord]("a"))
+	filtered := func(k *boundKind, h hop) request {
+		r := k.storeRequest(&h, []string{"a"}, false)
+		r.id, r.direct = "a", false
+		return r
+	}
+	for _, tt := range []struct {
+		name    string
+		kind    *edgeKind
+		h       hop
+		touched func(k *edgeKind, old *driver.Edge, from, to string) []anchor
+		r       func(k *boundKind, h hop) request
+	}{
+		{"a condition on the objects under the anchor of the list", predLinks.core, q.Where(predNamed("name").eq(1)).src.last, (*edgeKind).touchedWith, filtered},
+		{"an order by the objects", predLinks.core, q.OrderBy(predNamed("name").asc(true)).src.last, (*edgeKind).touchedWith, filtered},
+		{"without the far end that a to-one edge leaves", coverBoss.core, coverBoss.In(ID[predRecord]("a")).src.last,
+			func(k *edgeKind, _ *driver.Edge, from, to string) []anchor { return k.touched(from, to) },
+			func(k *boundKind, h hop) request { return k.listRequest(h.direction, "b", span{}) }},
+		{"without the list of the far end", predLinks.core, predLinks.In(ID[predRecord]("a")).src.last,
+			func(k *edgeKind, _ *driver.Edge, from, to string) []anchor { return k.touched(from, to)[:1] },
+			func(k *boundKind, h hop) request { return k.countRequest(h.direction, "b", span{}) }},
+		{"without the other list of a symmetric edge", coverFriends.core, coverFriends.Out(ID[predRecord]("b")).src.last,
+			func(k *edgeKind, _ *driver.Edge, from, to string) []anchor { return k.touched(from, to)[:1] },
+			func(k *boundKind, h hop) request { return k.listRequest(h.direction, "b", span{}) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			k := &boundKind{name: tt.kind.name, edge: tt.kind, fingerprint: 5}
+			writes := coverEdgeWrites(tt.kind, func(old *driver.Edge, from, to string) []anchor { return tt.touched(tt.kind, old, from, to) })
+			if tt.name == "an order by the objects" { // it takes two to have one
+				writes = coverOrderWrites()
+			}
+			if first, _ := uncovered(t, tt.r(k, tt.h), writes); first == "" {
+				t.Error("nothing is seen")
+			}
+		})
+	}
+}
+
+// coverOrderWrites is the write of an object that changes its place among others.
+func coverOrderWrites() []coverWrite {
+	edges := map[string][]driver.Edge{"link": {{From: "a", To: "b", Time: predDay(1)}, {From: "a", To: "c", Time: predDay(1)}}}
+	named := func(name string) driver.Document { return driver.Document{{Name: "name", Value: name}} }
+	state := func(name string) *coverState {
+		return &coverState{edges: edges, objects: map[string]driver.Object{"b": {ID: "b", Doc: named(name)}, "c": {ID: "c", Doc: named("m")}}}
+	}
+	a, z := named("a"), named("z")
+	return []coverWrite{{"another name", state("a"), state("z"), coverKind(false).touched("b", &a, &z)}}
 }

@@ -198,13 +198,14 @@ func (p pred) flatten() []pred {
 	return of
 }
 
-// contradicts reports whether a leaf is there as well as its negation.
+// contradicts reports whether among sorted conditions is a leaf as well as its negation.
 func contradicts(of []pred) bool {
 	for i := range of {
-		for j := i + 1; j < len(of) && of[i].isLeaf() && of[j].isLeaf() && of[i].col.same(of[j].col); j++ {
-			if q := of[j].negateLeaf(); comparePreds(of[i], q) == 0 {
-				return true
-			}
+		if !of[i].isLeaf() {
+			break
+		}
+		if _, found := slices.BinarySearchFunc(of, of[i].negateLeaf(), comparePreds); found {
+			return true
 		}
 	}
 	return false
@@ -366,10 +367,8 @@ func (p *pred) isCanonical() bool {
 		if !p.of[i].isLeaf() {
 			return false
 		}
-		for j := i; j > 0 && comparePreds(p.of[j], p.of[j-1]) < 0; j-- {
-			p.of[j], p.of[j-1] = p.of[j-1], p.of[j]
-		}
 	}
+	slices.SortFunc(p.of, comparePreds)
 	for i := 1; i < len(p.of); i++ {
 		if p.of[i].col.same(p.of[i-1].col) {
 			return false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -278,11 +279,13 @@ func (q Query[T, E]) WhereEdge(predicates ...Predicate[E]) Query[T, E] {
 func (c *column) mustBe(kind recordKind) error {
 	switch {
 	case c == nil:
-		return fmt.Errorf("%w: a field that FieldOf and its like have not made", ErrInvalid)
+		return errZeroField
 	case c.err != nil:
 		return c.err
+	case c.kind != kind && c.kind.String() == kind.String():
+		return fmt.Errorf("%w: %s was declared on another kind of that name: declare fields on what CacheScans, ToOne, Symmetric or Family returned", ErrInvalid, c.label())
 	case c.kind != kind:
-		return fmt.Errorf("%w: %s in a query for %v", ErrInvalid, c.label(), kind)
+		return fmt.Errorf("%w: %s is not one of %v", ErrInvalid, c.label(), kind)
 	}
 	return nil
 }
@@ -397,6 +400,7 @@ func (s *source) path() []hop {
 // canonical returns hop i without what has no effect.
 func (s *source) canonical(h *hop, i int) hop {
 	c := *h
+	c.order = c.decisive()
 	if i < s.hops-1 && c.limit == 0 && c.offset == 0 {
 		c.distinct = false // the next hop visits each object once
 	}
@@ -414,6 +418,21 @@ func (s *source) canonical(h *hop, i int) hop {
 		c.order = nil // that of the list
 	}
 	return c
+}
+
+// decisive returns the order's keys without those of fields that Where or WhereEdge sets
+// equal to one value.
+func (h *hop) decisive() []orderKey {
+	fixed := func(k orderKey) bool {
+		equal := func(p pred) bool {
+			return p.isLeaf() && p.op == driver.AnyOf && !p.neg && p.vs == nil && p.col.same(k.col)
+		}
+		return slices.ContainsFunc(h.where, equal) || slices.ContainsFunc(h.whereEdge, equal)
+	}
+	if !slices.ContainsFunc(h.order, fixed) {
+		return h.order
+	}
+	return slices.DeleteFunc(slices.Clone(h.order), fixed)
 }
 
 func (k orderKey) isID() bool { return k.col.Of == driver.ObjectID }
@@ -436,7 +455,7 @@ func (q Query[T, E]) All(ctx context.Context, c Conn) ([]*T, error) {
 // sequence.
 func (q Query[T, E]) Iter(ctx context.Context, c Conn) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		err := q.each(ctx, c.conn(), nil, func(o *T, _ *row) bool { return yield(o, nil) })
+		err := q.each(ctx, c.conn(), false, nil, func(o *T, _ *row) bool { return yield(o, nil) })
 		if err != nil {
 			wrap(&err, "query", q.name(), "")
 			yield(nil, err)
@@ -444,14 +463,14 @@ func (q Query[T, E]) Iter(ctx context.Context, c Conn) iter.Seq2[*T, error] {
 	}
 }
 
-// each calls yield with the objects after a place in the order, and the rows that lead
-// to them, until it returns false.
-func (q Query[T, E]) each(ctx context.Context, c conn, after []driver.Value, yield func(*T, *row) bool) error {
+// each calls yield with the objects, and the rows that lead to them, until it returns
+// false; of a page, with those after a place in the order.
+func (q Query[T, E]) each(ctx context.Context, c conn, paging bool, after []driver.Value, yield func(*T, *row) bool) error {
 	x, err := q.exec(ctx, c)
 	if err != nil {
 		return err
 	}
-	x.last().after = after
+	x.last().after, x.paging = after, paging
 	return x.each(func(batch []row) (bool, error) {
 		objects := make([]*T, len(batch))
 		for i := range batch {

@@ -40,6 +40,7 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	}
 	if cached {
 		g.lookup(ctx, reqs)
+		countLookups(reqs)
 	}
 	for pending(reqs) {
 		if err := ctx.Err(); err != nil {
@@ -119,9 +120,17 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 	for i, r := range chosen {
 		e := entryAt(entries, i)
 		r.follow(protocol.Looked(e, r.judge(e), false))
-		if r.next.Action == protocol.Hit {
+	}
+}
+
+// countLookups counts what the cache answered and what it did not.
+func countLookups(reqs []request) {
+	for i := range reqs {
+		switch r := &reqs[i]; {
+		case r.direct:
+		case r.next.Action == protocol.Hit:
 			r.kind.counters.hits.Add(1)
-		} else {
+		default:
 			r.kind.counters.misses.Add(1)
 		}
 	}

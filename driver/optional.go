@@ -74,9 +74,11 @@ type Generations interface {
 	// Generations returns the counters that are not 0, by kind. It is
 	// linearizable like a Read. The caller owns the map.
 	Generations(ctx context.Context) (map[string]uint64, error)
-	// Raise adds one to the counters of the kinds, which need not be declared.
-	// After an error some may have been raised.
-	Raise(ctx context.Context, kinds []string) error
+	// Raise adds one to the counters of the kinds, which need not be declared, and
+	// sets those that are then less than atLeast to that: a database that was
+	// restored has forgotten how far it had counted. After an error some may have
+	// been raised.
+	Raise(ctx context.Context, kinds []string, atLeast uint64) error
 }
 
 // Feed is a [Store] that reports its changes, also those made by other programs. Not

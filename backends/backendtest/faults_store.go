@@ -104,13 +104,13 @@ func (s *FaultyStore) Generations(ctx context.Context) (map[string]uint64, error
 }
 
 // Raise implements driver.Generations.
-func (s *FaultyStore) Raise(ctx context.Context, kinds []string) error {
+func (s *FaultyStore) Raise(ctx context.Context, kinds []string, atLeast uint64) error {
 	generations, ok := s.store.(driver.Generations)
 	if !ok {
 		return fmt.Errorf("backendtest: the store has no generations: %w", driver.ErrInvalid)
 	}
 	_, err := do(ctx, s.Faults, "Raise", kinds, func(ctx context.Context, kinds []string) (struct{}, error) {
-		return struct{}{}, generations.Raise(ctx, kinds)
+		return struct{}{}, generations.Raise(ctx, kinds, atLeast)
 	}, nil)
 	return err
 }

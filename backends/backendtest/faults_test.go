@@ -298,7 +298,7 @@ func TestGenerationFaults(t *testing.T) {
 	store := memory.NewStore(nil)
 	s := backendtest.NewFaultyStore(store, nil)
 	view := s.Namespace("tenant").(driver.Generations)
-	if err := view.Raise(t.Context(), []string{"user", "post"}); err != nil {
+	if err := view.Raise(t.Context(), []string{"user", "post"}, 0); err != nil {
 		t.Fatal(err)
 	}
 	var shown any
@@ -306,7 +306,7 @@ func TestGenerationFaults(t *testing.T) {
 		shown = c.Batch
 		return backendtest.Fault{Action: backendtest.Fail}
 	})
-	if err := view.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrUnavailable) {
+	if err := view.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrUnavailable) {
 		t.Errorf("Raise was made to fail: got %v", err)
 	}
 	if diff := cmp.Diff([]string{"user"}, shown); diff != "" {
@@ -316,7 +316,7 @@ func TestGenerationFaults(t *testing.T) {
 		t.Errorf("Generations was made to fail: got %v, %v", got, err)
 	}
 	s.SetHook(backendtest.DropReplies(backendtest.On(), nil))
-	if err := s.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrUnknownOutcome) {
+	if err := s.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrUnknownOutcome) {
 		t.Errorf("the reply of Raise was dropped: got %v", err)
 	}
 	got, err := store.Generations(t.Context())
@@ -333,7 +333,7 @@ func TestNoGenerations(t *testing.T) {
 	if got, err := s.Generations(t.Context()); len(got) != 0 || err != nil {
 		t.Errorf("Generations without counters: %v, %v", got, err)
 	}
-	if err := s.Raise(t.Context(), []string{"user"}); !errors.Is(err, driver.ErrInvalid) {
+	if err := s.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrInvalid) {
 		t.Errorf("Raise without counters: %v", err)
 	}
 }

@@ -16,14 +16,14 @@ func (s *Store) Generations(ctx context.Context) (map[string]uint64, error) {
 }
 
 // Raise implements driver.Generations. With an error nothing was raised.
-func (s *Store) Raise(ctx context.Context, kinds []string) error {
+func (s *Store) Raise(ctx context.Context, kinds []string, atLeast uint64) error {
 	s.db.mu.Lock()
 	defer s.db.mu.Unlock()
 	if err := s.db.usableLocked(ctx); err != nil {
 		return err
 	}
 	for _, kind := range kinds {
-		s.db.generations[kind]++
+		s.db.generations[kind] = max(s.db.generations[kind]+1, atLeast)
 	}
 	return nil
 }

@@ -1,10 +1,26 @@
 package plan
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/graphcache/graphcache/driver"
 )
+
+// Rewrite returns the document as this plan writes it: with the fields that it lacks, under
+// the names of now, and without what the plan does not know. The error wraps
+// driver.ErrInvalid.
+func (p *Plan) Rewrite(doc driver.Document) (driver.Document, error) {
+	b, err := p.Encode(nil, doc)
+	if err != nil {
+		return nil, err
+	}
+	v := reflect.New(p.root.typ).Elem()
+	if _, err := p.Decode(b, v); err != nil {
+		return nil, err
+	}
+	return p.Document(v)
+}
 
 // Keep returns the new document of a record with the fields of the present one that
 // the plan does not know, those of nested records included, also of one that stands
