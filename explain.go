@@ -147,6 +147,9 @@ func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshnes
 	if cached {
 		c.g.lookup(ctx, reqs)
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	missing := false
 	for i := range reqs {
 		r := &reqs[i]
@@ -169,7 +172,7 @@ func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshnes
 	if missing {
 		return errPeek
 	}
-	return ctx.Err()
+	return nil
 }
 
 // describe names what a request asks for.
@@ -267,18 +270,21 @@ func (p Plan) String() string {
 
 // title is a step's first line.
 func (s *PlanStep) title() string {
-	t := s.Kind
+	t, preposition := s.Kind, " of"
+	if s.Direction == "in" {
+		preposition = " to"
+	}
 	if s.Direction != "" {
 		t += " " + s.Direction
 	}
 	switch {
 	case s.Direction == "":
 	case s.Starts < 0:
-		t += " of what is not known yet"
+		t += preposition + " what is not known yet"
 	case s.Starts == 1:
-		t += " of 1 object"
+		t += preposition + " 1 object"
 	default:
-		t += fmt.Sprintf(" of %d objects", s.Starts)
+		t += fmt.Sprintf("%s %d objects", preposition, s.Starts)
 	}
 	if s.Where != "" {
 		t += " where " + s.Where

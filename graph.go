@@ -207,8 +207,10 @@ func (g *Graph) Close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	err := s.wait(ctx)
-	if s.stopLooking != nil && err == nil {
-		err = s.stopLooking(ctx)
+	if s.stopLooking != nil {
+		if stopped := s.stopLooking(ctx); err == nil {
+			err = stopped
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("graphcache: close: work is still under way: %w", err)

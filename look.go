@@ -75,6 +75,9 @@ func (s *shared) looks(ctx context.Context, store driver.Store) {
 			return
 		case <-ticker.C:
 		}
+		if ctx.Err() != nil {
+			return // select takes either
+		}
 		err := s.lookSafely(ctx, store)
 		if err != nil && !failing && ctx.Err() == nil {
 			s.opts.Logger.WarnContext(ctx, "graphcache: the store does not answer: kinds that another process invalidates are still served", "error", err)

@@ -322,7 +322,7 @@ func mqBase[T, V any](name string, f graphcache.Field[T, V], at func(any) *V, d 
 	}
 	c.change = func(rec any, op string, i int) error {
 		if op == "set" {
-			*at(rec) = mqNoMinusZero(d.tidy(d.args[i]))
+			*at(rec) = d.tidy(d.args[i])
 			return nil
 		}
 		sum, ok := d.sum(*at(rec), d.deltas[i])
@@ -349,15 +349,6 @@ func mqBase[T, V any](name string, f graphcache.Field[T, V], at func(any) *V, d 
 	}
 	c.changing = func(_ string, i int) any { return f.Set(d.args[i]) }
 	return c
-}
-
-// mqNoMinusZero returns what Set makes of a value.
-func mqNoMinusZero[V any](v V) V {
-	if f, ok := any(v).(float64); ok && f == 0 {
-		var zero V
-		return zero
-	}
-	return v
 }
 
 // mqHolds says what an operator makes of a comparison.
@@ -516,7 +507,7 @@ func mqOptional[T, B any, V graphcache.Ordered](t mqTable[T, B], name string, at
 	c.change = func(rec any, op string, i int) error {
 		*at(t.plain(rec)) = nil
 		if op == "set" {
-			v := mqNoMinusZero(d.tidy(d.args[i]))
+			v := d.tidy(d.args[i])
 			*at(t.plain(rec)) = &v
 		}
 		return nil

@@ -263,12 +263,17 @@ func (ix *index) filter(values []driver.Value) *driver.Filter {
 // advice names the index that would make the hop cached.
 func (h *hop) advice() string {
 	var names []string
+	lists := false // there is one among them
 	for i := range h.where {
 		p := &h.where[i]
 		equality := p.isLeaf() && !p.neg && p.op == p.col.equalOp()
-		if equality && !slices.ContainsFunc(p.values(), func(v driver.Value) bool { return !indexed(v) }) {
-			names = append(names, p.col.Name())
+		if !equality || slices.ContainsFunc(p.values(), func(v driver.Value) bool { return !indexed(v) }) {
+			continue
 		}
+		if slices.Contains(names, p.col.Name()) || lists && p.col.List || len(names) == maxIndexColumns {
+			continue
+		}
+		names, lists = append(names, p.col.Name()), lists || p.col.List
 	}
 	if len(names) == 0 {
 		return "CacheScans, if the kind is small and rarely written"

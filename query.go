@@ -432,7 +432,11 @@ func (h *hop) decisive() []orderKey {
 	if !slices.ContainsFunc(h.order, fixed) {
 		return h.order
 	}
-	return slices.DeleteFunc(slices.Clone(h.order), fixed)
+	keys := slices.DeleteFunc(slices.Clone(h.order), fixed)
+	if len(keys) == 0 && h.edge != nil {
+		return h.order[:1] // without an order edges are in that of their lists
+	}
+	return keys
 }
 
 func (k orderKey) isID() bool { return k.col.Of == driver.ObjectID }

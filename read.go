@@ -155,20 +155,22 @@ func entryAt(entries []driver.Entry, i int) driver.Entry {
 func (g *Graph) claim(ctx context.Context, reqs []request) {
 	var chosen []*request
 	var claims []driver.Claim
+	var looked []uint64 // the versions that were looked up
 	for i := range reqs {
 		r := &reqs[i]
 		if r.next.Action != protocol.Claim {
 			continue
 		}
-		version := r.next.Version
-		if version == 0 {
-			version = newVersion()
-		}
-		chosen = append(chosen, r)
+		// Never the version that was looked up:
+		//  1. A reads the store for one fragment of the anchor, under that version
+		//  2. B finds no value of another fragment under it
+		//  3. a write drops the version, and is acknowledged
+		//  4. B's claim would bring the version back, and A's fill is accepted
 		claims = append(claims, driver.Claim{
-			Anchor: r.anchor, Field: r.field, Version: version,
+			Anchor: r.anchor, Field: r.field, Version: newVersion(),
 			Lease: g.shared.opts.LeaseTTL, TTL: g.ttl(), Replace: r.next.Replace,
 		})
+		chosen, looked = append(chosen, r), append(looked, r.next.Version)
 	}
 	if len(claims) == 0 {
 		return
@@ -186,17 +188,22 @@ func (g *Graph) claim(ctx context.Context, reqs []request) {
 		}
 	}
 	if err != nil {
-		g.giveBack(ctx, claims, entries)
+		g.giveBack(ctx, claims, looked, entries)
 	}
 }
 
 // giveBack takes back the claims that were not answered, in the background: they
-// may have been granted, and others would wait for a load that is not coming.
-func (g *Graph) giveBack(ctx context.Context, claims []driver.Claim, entries []driver.Entry) {
+// may have been granted, under their own version or the one that was looked up, and
+// others would wait for a load that is not coming.
+func (g *Graph) giveBack(ctx context.Context, claims []driver.Claim, looked []uint64, entries []driver.Entry) {
 	var fills []driver.Fill
 	for i, c := range claims {
-		if entryAt(entries, i).State == driver.StateUnknown {
-			fills = append(fills, driver.Fill{Anchor: c.Anchor, Field: c.Field, Version: c.Version})
+		if entryAt(entries, i).State != driver.StateUnknown {
+			continue
+		}
+		fills = append(fills, driver.Fill{Anchor: c.Anchor, Field: c.Field, Version: c.Version})
+		if looked[i] != 0 {
+			fills = append(fills, driver.Fill{Anchor: c.Anchor, Field: c.Field, Version: looked[i]})
 		}
 	}
 	ctx = context.WithoutCancel(ctx)

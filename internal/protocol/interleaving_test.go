@@ -152,6 +152,8 @@ var controls = []config{
 		joins: joinsSent},
 	{name: "the store is read before the claim is answered", layout: counter{}, readers: apart(primary, primary, primary), writers: 2,
 		readEarly: true},
+	{name: "a claim brings back the version that was looked up", layout: counter{}, readers: apart(primary, secondary, primary), writers: 1,
+		bringBack: true},
 	{name: "a writer does not hold what it takes away", layout: toOne{}, readers: lists, writers: 2,
 		forgetOld: true},
 	{name: "a second attempt keeps its token", layout: toOne{}, readers: lists[2:], writers: 2,

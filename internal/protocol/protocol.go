@@ -21,8 +21,9 @@ type ReadAction uint8
 const (
 	// Hit: the value that was found answers the read.
 	Hit ReadAction = iota + 1
-	// Claim: ask the cache for the right to load, under Next.Version if the
-	// entry has one, else under a fresh one.
+	// Claim: ask the cache for the right to load, offering a fresh version for an
+	// entry that has none. Next.Version is the one that was seen: it must not come
+	// back if the entry has lost it meanwhile.
 	Claim
 	// Load: read the store, at least at Next.Stamp, and fill under Next.Version,
 	// or not at all if that is 0. The read is sent after the answer that led

@@ -270,6 +270,9 @@ func (w *world) claimEntry(n *state, i int, passed bool) driver.Entry {
 	spec := w.readers[i]
 	before := n.entries[spec.anchor]
 	op := operation{verb: claim, field: spec.field, version: n.fresh(), replace: n.readers[i].replace, passed: passed}
+	if seen := n.readers[i].version; w.bringBack && seen != 0 {
+		op.version = seen
+	}
 	after, answer := before.claim(op.field, op.version, op.replace, op.passed)
 	w.transitions.record(before, op, after, seen(answer))
 	if spec.field == secondary {

@@ -76,6 +76,7 @@ type config struct {
 	reuseToken bool // a writer that tries again keeps its token
 	dropStamp  bool // a look at a held entry ignores its stamp
 	deafLoad   bool // a load ignores the stamp of a reader that joins it
+	bringBack  bool // a claim offers the version that its reader has looked up
 	expireSoon bool // a token expires although the write is under way
 }
 
