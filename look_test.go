@@ -431,7 +431,7 @@ func TestLookClose(t *testing.T) {
 			gate := e.stopAt(backendtest.On("Write"))
 			done := fixtureGo(t, func() error { return hazardApply("i01", itemStock.Add(1))(t.Context(), e) })
 			gate.await(t)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond) // between two looks
 			defer cancel()
 			if err := e.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Close beside a write returned %v, want the context's error", err)
