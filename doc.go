@@ -75,16 +75,16 @@
 // [Open], which tries.
 //
 // A field that has been renamed is tagged `graph:"was=old"` and reads old records, which
-// [Graph.Backfill] rewrites; so does a field that has become a float32, before it is
-// compared with anything. A record's fields that a program does not know, because another version of it wrote
-// them, are kept by Update and Put, though not those inside arrays and maps. Adding an
-// edge that exists replaces all of its data.
+// [Graph.Backfill] rewrites; so it does with those of a field that has become a float32,
+// before it is compared with anything. A record's fields that a program does not know,
+// because another version of it wrote them, are kept by Update and Put, though not those
+// inside arrays and maps. Adding an edge that exists replaces all of its data.
 //
 // # Queries
 //
 // [EdgeKind.Out] and [EdgeKind.In] start a query at an [ID] or several [IDs], or go on
 // from another query, over any number of hops; [ObjectKind.Where] starts one at the
-// objects of a kind that match. Where and WhereEdge, OrderBy and OrderByEdge, Limit,
+// objects of a kind that match, and [ObjectKind.ByID] at those with some IDs. Where and WhereEdge, OrderBy and OrderByEdge, Limit,
 // Offset, LimitPer, Distinct, Since and Until refine the last hop. A query does nothing
 // until it is asked for All, Iter, First, Only, IDs, Edges, WithObjects, Count, Exists or
 // a Page, or told to UpdateAll, ApplyAll or DeleteAll. It is a value: refining it returns

@@ -307,7 +307,15 @@ func (g *Graph) boundObject(k *objectKind) (*boundKind, error) {
 	if b := g.objects[k]; b != nil {
 		return b, nil
 	}
-	return nil, fmt.Errorf("%w: object kind %q is not in the graph's schema", ErrSchema, k.name)
+	return nil, g.notInSchema("object", k.name)
+}
+
+// notInSchema is the error for a kind that the graph does not have.
+func (g *Graph) notInSchema(what, name string) error {
+	if g.shared.counters[name] != nil {
+		return fmt.Errorf("%w: the graph's schema has another kind %q: was this one replaced by what CacheScans, ToOne, Symmetric or Family returned?", ErrSchema, name)
+	}
+	return fmt.Errorf("%w: %s kind %q is not in the graph's schema", ErrSchema, what, name)
 }
 
 // boundEdge returns the kind as this graph uses it.
@@ -315,7 +323,7 @@ func (g *Graph) boundEdge(k *edgeKind) (*boundKind, error) {
 	if b := g.edges[k]; b != nil {
 		return b, nil
 	}
-	return nil, fmt.Errorf("%w: edge kind %q is not in the graph's schema", ErrSchema, k.name)
+	return nil, g.notInSchema("edge", k.name)
 }
 
 // panicError is a panic of a backend, carried to the reader that caused the call.

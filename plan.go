@@ -86,7 +86,9 @@ func planHop(h *hop, k *boundKind, cached bool) hopPlan {
 	case cached:
 		return p
 	case p.access == ByID:
-		p.reason = uncached
+		if len(p.ids) > 0 {
+			p.reason = uncached
+		}
 		return p
 	}
 	return hopPlan{access: ByStore, reason: uncached}
@@ -97,7 +99,11 @@ const uncached = "the read does not use the cache"
 // planObjects plans a hop that starts from a kind.
 func planObjects(h *hop, k *boundKind) hopPlan {
 	if ids, ok := h.wantedIDs(); ok {
-		return hopPlan{access: ByID, ids: ids}
+		p := hopPlan{access: ByID, ids: ids}
+		if len(ids) == 0 {
+			p.reason = "nothing can match"
+		}
+		return p
 	}
 	if p, ok := planIndex(h, k.indexes); ok {
 		return p

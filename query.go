@@ -120,6 +120,20 @@ func (k *ObjectKind[T]) Where(predicates ...Predicate[T]) Query[T, NoEdge] {
 	return q.Where(predicates...)
 }
 
+// ByID starts a query with those of the objects that exist: [ObjectKind.GetMany] for what
+// only a query can do, such as [Query.With].
+func (k *ObjectKind[T]) ByID(ids ...ID[T]) Query[T, NoEdge] {
+	set := make([]driver.Value, len(ids))
+	var err error
+	for i, id := range ids {
+		if set[i] = string(id); err == nil {
+			err = checkID(k.core.name, string(id))
+		}
+	}
+	c := newColumn(recordKind{object: k.core}, nil, driver.Column{Of: driver.ObjectID, Zero: ""})
+	return k.Where(Predicate[T]{setOf(c, set), err})
+}
+
 // Out returns the edges of the kind that start at the objects of the source, and
 // the objects they lead to.
 func (k *EdgeKind[A, B, D]) Out(from Source[A]) Query[B, Edge[A, B, D]] {

@@ -311,3 +311,19 @@ func TestResultsBelongToTheCaller(t *testing.T) {
 		}
 	}
 }
+
+// TestQueryByID: a query of objects with given IDs is one of the kind, by ID.
+func TestQueryByID(t *testing.T) {
+	e := fixtureNew(t)
+	e.seed(t, []fixtureUserID{"cy", "ann", "bob"})
+	ids, err := fixtureUsers.ByID("bob", "nobody", "ann", "bob").IDs(t.Context(), e)
+	if diff := cmp.Diff(graphcache.IDs[fixtureUser]{"ann", "bob"}, ids); err != nil || diff != "" {
+		t.Errorf("IDs: %v (-want +got):\n%s", err, diff)
+	}
+	if ids, err := fixtureUsers.ByID().IDs(t.Context(), e); err != nil || len(ids) > 0 {
+		t.Errorf("of no IDs: %q, %v", ids, err)
+	}
+	if _, err := fixtureUsers.ByID("ann", "").IDs(t.Context(), e); !errors.Is(err, graphcache.ErrInvalid) {
+		t.Errorf("with an empty ID: %v, want ErrInvalid", err)
+	}
+}

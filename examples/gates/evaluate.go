@@ -50,7 +50,7 @@ func evaluateAll(ctx context.Context, c graphcache.Conn, user graphcache.ID[User
 // findUser returns the user with the segments that she is in and has not left.
 func findUser(ctx context.Context, c graphcache.Conn, id graphcache.ID[User]) (*User, error) {
 	segments := MemberOf.OutInto(func(u *User, s []*Segment) { u.Segments = s }).WhereEdge(OptedOut.Eq(false))
-	return Users.Where(UserID.Eq(id)).With(segments).Only(ctx, c)
+	return Users.ByID(id).With(segments).Only(ctx, c)
 }
 
 // gatesFor finds gates, each with the rules that may apply to the user, and those with

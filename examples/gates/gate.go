@@ -76,7 +76,6 @@ var (
 	Percent    = graphcache.OrderedFieldOf(Rules, func(r *Rule) *int { return &r.Percent })
 	Country    = graphcache.StringFieldOf(Rules, func(r *Rule) *string { return &r.Country })
 	MinVersion = graphcache.OrderedFieldOf(Rules, func(r *Rule) *int { return &r.MinVersion })
-	UserID     = graphcache.FieldOf(Users, func(u *User) *graphcache.ID[User] { return &u.ID })
 	Position   = graphcache.OrderedFieldOf(HasRule, func(e *graphcache.Edge[Gate, Rule, Place]) *int { return &e.Data.Position })
 	OptedOut   = graphcache.FieldOf(MemberOf, func(e *graphcache.Edge[User, Segment, Membership]) *bool { return &e.Data.OptedOut })
 )
