@@ -36,6 +36,9 @@ func (a *hazardActor) start(t testing.TB) {
 	a.started = true
 	a.arrived, a.proceed, a.done = make(chan string, 64), make(chan struct{}), make(chan struct{})
 	a.e.on(func(c fixtureCall) backendtest.Fault {
+		if c.Method == "Generations" {
+			return backendtest.Fault{} // the look is no step of the actor
+		}
 		a.arrived <- c.Method
 		<-a.proceed
 		if a.fault != nil {

@@ -64,9 +64,11 @@ var errUnknownUser = errors.New("no such user")
 func demonstrate(ctx context.Context, user graphcache.ID[User]) (*report, error) {
 	r := &report{User: user}
 	err := withGraph(ctx, nil, func(g *graphcache.Graph) (err error) {
-		if r.Before, err = evaluateAll(ctx, g, user); errors.Is(err, graphcache.ErrNotFound) {
+		r.Before, err = evaluateAll(ctx, g, user)
+		switch {
+		case errors.Is(err, graphcache.ErrNotFound), errors.Is(err, graphcache.ErrInvalid): // "" is no ID
 			return fmt.Errorf("%w: %q", errUnknownUser, string(user))
-		} else if err != nil {
+		case err != nil:
 			return err
 		}
 		return r.evaluate(ctx, g, "without a cache")
