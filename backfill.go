@@ -50,7 +50,10 @@ func coreOf(kind Kind) (*objectKind, *edgeKind, error) {
 	case len(s.edges) == 1:
 		return nil, s.edges[0], nil
 	}
-	return nil, nil, fmt.Errorf("%w: not a kind of objects or edges", ErrInvalid)
+	if len(s.indexes) == 1 {
+		return nil, nil, fmt.Errorf("%w: the index %q is not a kind of objects or edges", ErrInvalid, s.indexes[0].name)
+	}
+	return nil, nil, fmt.Errorf("%w: the kind is nil", ErrInvalid)
 }
 
 func (g *Graph) backfillObjects(ctx context.Context, k *objectKind, report *BackfillReport) error {

@@ -26,8 +26,8 @@ const bulkChunk = 256
 // resolved to IDs, by the store, and the objects are written in chunks, each of them
 // compared with what was read, so that every write invalidates exactly what it changes.
 // change may run several times for one object: one that somebody else has written
-// meanwhile is read and changed again. An object that has changed since it was found is written if it still matches the last
-// Where.
+// meanwhile is read and changed again. An object that has changed since it was found is
+// written if it still matches the last Where.
 //
 // It is not one transaction unless c is a [Tx]: it stops at the first error, and the
 // report says how far it got. After an error of change, neither the object that it was
@@ -70,7 +70,8 @@ func (q Query[T, E]) ApplyAll(ctx context.Context, c Conn, changes ...Change[T])
 }
 
 // DeleteAll is [ObjectKind.Delete] for every object that the query finds, one after the
-// other, in the way of [Query.UpdateAll].
+// other, in the way of [Query.UpdateAll]. It deletes the objects that the edges lead to,
+// with all their edges; edges alone are for [EdgeKind.Remove].
 func (q Query[T, E]) DeleteAll(ctx context.Context, c Conn) (BulkReport, error) {
 	return q.bulk(ctx, c.conn(), "delete", func(b *bulk, chunk []string) error {
 		for _, id := range chunk {
@@ -140,8 +141,8 @@ func (b *bulk) write(ctx context.Context, ids []string, change func(*driver.Obje
 	})
 }
 
-// writeOnce tries once, leaving alone the records for which change returns nil, and returns the IDs of the records that were lost to another
-// writer.
+// writeOnce tries once, leaving alone the records for which change returns nil, and
+// returns the IDs of the records that were lost to another writer.
 func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.Object) (driver.Document, error)) (lost []string, err error) {
 	results, err := b.c.read(ctx, driver.Step{Op: driver.GetObjects, Kind: b.kind.name, IDs: ids})
 	if err != nil {

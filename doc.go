@@ -10,7 +10,7 @@
 //	type User struct {
 //		ID    graphcache.ID[User] `json:"id"`
 //		Name  string              `json:"name"`
-//		Email string              `json:"email" graph:"unique"`
+//		Email *string             `json:"email" graph:"unique"`
 //		City  string              `json:"city" graph:"index"`
 //	}
 //	type Post struct {
@@ -48,12 +48,12 @@
 // again. [ObjectKind.Apply] sets fields and adds to numbers, in one operation of the
 // store where it can. Deleting an object deletes its edges.
 //
-// An edge is a directed link between two objects with a time and data of its own
-// (an association, in Facebook's TAO). There is at most one of a kind between two
-// objects, and both must exist. It is one record, listed at both its ends: what
-// Follows.Add(ctx, g, a, b, data) adds is in Follows.Out(a) and in Follows.In(b). Lists are newest
-// first, and edges of the same time are in the order of the other end's ID. Adding
-// an edge that exists replaces its data and time.
+// An edge is a directed link between two objects with a time and data of its own (an
+// association, in Facebook's TAO). There is at most one of a kind between two objects,
+// and both must exist. It is one record, listed at both its ends: what Follows.Add(ctx,
+// g, a, b, data) adds is in Follows.Out(a) and in Follows.In(b). Lists are newest
+// first, and edges of the same time are in the order of the other end's ID. Adding an
+// edge that exists replaces its data and time.
 //
 // A kind can be [EdgeKind.ToOne]: an object has at most one such edge, and a second
 // one takes the place of the first. It can be [EdgeKind.Symmetric]: its edges have no
@@ -84,21 +84,23 @@
 //
 // [EdgeKind.Out] and [EdgeKind.In] start a query at an [ID] or several [IDs], or go on
 // from another query, over any number of hops; [ObjectKind.Where] starts one at the
-// objects of a kind that match, and [ObjectKind.ByID] at those with some IDs. Where and WhereEdge, OrderBy and OrderByEdge, Limit,
-// Offset, LimitPer, Distinct, Since and Until refine the last hop. A query does nothing
-// until it is asked for All, Iter, First, Only, IDs, Edges, WithObjects, Count, Exists or
-// a Page, or told to UpdateAll, ApplyAll or DeleteAll. It is a value: refining it returns
-// a new one, and it may be kept in a variable and used by many goroutines.
+// objects of a kind that match, and [ObjectKind.ByID] at those with some IDs. Where and
+// WhereEdge, OrderBy and OrderByEdge, Limit, Offset, LimitPer, Distinct, Since and
+// Until refine the last hop. A query does nothing until it is asked for All, Iter,
+// First, Only, IDs, Edges, WithObjects, Count, Exists or a Page, or told to UpdateAll,
+// ApplyAll or DeleteAll. It is a value: refining it returns a new one, and it may be
+// kept in a variable and used by many goroutines.
 //
 // [FieldOf] makes a field from a function that points to it. [StringFieldOf],
 // [OrderedFieldOf], [OptionalFieldOf] and [SliceFieldOf] make fields with more methods:
-// what a field's type has no order for, it cannot be compared by. Predicates are combined
-// with [And], [Or] and [Not]. They have one meaning everywhere, in the engine and in every
-// store: there are two answers and no third; what is compared is what is stored; numbers
-// are compared by value, strings byte by byte, times by their millisecond; nil is equal
-// to nil alone, comes first in every order, and like NaN is neither less nor greater than
-// anything; a field that a record lacks has its zero value. Orders are total: what is
-// equal in all keys is ordered by ID.
+// what a field's type has no order for, it cannot be compared by. Predicates are
+// combined with [And], [Or] and [Not]. They have one meaning everywhere, in the engine
+// and in every store: a predicate matches or does not, there is no unknown; what is
+// compared is what is stored; numbers are compared by value, strings byte by byte,
+// times by their millisecond; nil is equal to nil alone and comes before all other
+// values (last under Desc), and like NaN it is neither less nor greater than anything;
+// a field that a record lacks has its zero value. Orders are total: what is equal in
+// all keys is ordered by ID.
 //
 // [Query.Page] goes through results with cursors, which are places in the order: pages
 // neither skip nor repeat a result because others come or go. [Query.With] loads
@@ -112,23 +114,25 @@
 //
 // # Indexes
 //
-// A field tagged `graph:"index"` or `graph:"unique"`, or an [Index] of several fields in
-// the schema, makes [ObjectKind.Where] fast and cached for predicates that set its first
-// fields equal to a value. What else the predicates ask is checked on the candidates if
-// these are at most 1,024. What no index covers is asked of the store every time, unless
-// the kind has [ObjectKind.CacheScans]; so are conditions and orders on the objects behind
-// edge lists of more than 1,024. [Query.Explain] says what a query does, why, and what
-// would help. A write that would break a unique index returns [ErrExists].
+// A field tagged `graph:"index"` or `graph:"unique"`, or an [Index] of several fields
+// in the schema, makes [ObjectKind.Where] fast and cached for predicates that set its
+// first fields equal to a value. What else the predicates ask is checked on the
+// candidates if these are at most 1,024. What no index covers is asked of the store
+// every time, unless the kind has [ObjectKind.CacheScans]; so are conditions and orders
+// on the objects behind edge lists of more than 1,024. [Query.Explain] says what a
+// query does, why, and what would help. A write that would break a unique index returns
+// [ErrExists].
 //
 // # Caching and invalidation
 //
 // What is cached is not the result of a query but its parts: each object; of each
-// object's list of edges the newest (up to 1,024, or 64 KiB), with their times and data;
-// and of each combination of values in an index the IDs of the objects that have it.
-// Ranges, counts and ordered pages beyond that are cached beside these. "Not found" and
-// empty lists are cached like anything else. Every cached value belongs to one anchor: an
-// object; one object's list of one kind in one direction; some values of an index; or, if
-// it has CacheScans, a kind. It depends on nothing that writes to its anchor do not touch.
+// object's list of edges the newest (up to 1,024, or 64 KiB), with their times and
+// data; and of each combination of values in an index the IDs of the objects that have
+// it. Ranges, counts and ordered pages beyond that are cached beside these. "Not found"
+// and empty lists are cached like anything else. Every cached value belongs to one
+// anchor: an object; one object's list of one kind in one direction; some values of an
+// index; or, if it has CacheScans, a kind. It depends on nothing that writes to its
+// anchor do not touch.
 //
 // A write marks the anchors that it touches in the cache, each with a hold, before it
 // writes the store, and takes the marks off afterwards. While an anchor is marked, reads
@@ -144,14 +148,14 @@
 //
 // # Consistency
 //
-// A read of one anchor, that is of one object, one list, or the IDs under one combination
-// of values of an index, sees every write that was
-// acknowledged before it began, by whichever process, and never a value that was not
-// the committed one at some moment of the read: reads are linearizable with respect to
-// the writes made through graphcache. A query over several anchors may combine states
-// from before and after a write that happens meanwhile, and so may [EdgeKind.GetMany]
-// on a list that is longer than its cached prefix; a [Tx] that commits does not. An object
-// that a query returns has matched its last Where in the state in which it is returned.
+// A read of one anchor, that is of one object, one list, or the IDs under one
+// combination of values of an index, sees every write that was acknowledged before it
+// began, by whichever process, and never a value that was not the committed one at some
+// moment of the read: reads are linearizable with respect to the writes made through
+// graphcache. A query over several anchors may combine states from before and after a
+// write that happens meanwhile, and so may [EdgeKind.GetMany] on a list that is longer
+// than its cached prefix; a [Tx] that commits does not. An object that a query returns
+// has matched its last Where in the state in which it is returned.
 //
 // All graphs on one store must use one cache, or none of them any. The exceptions, each
 // bounded by the life of a cached value, Options.TTL:
@@ -168,8 +172,8 @@
 //   - The store answers reads with an old state unless it is told what it must have
 //     seen, as a database may for some seconds after a failover, and the reader could
 //     not know: the cache did not answer it or has lost the moment of the last write,
-//     the read was [Fresh] or is one that is never cached, or there is no cache. The store of backends/memory never
-//     does this.
+//     the read was [Fresh] or is one that is never cached, or there is no cache. The store
+//     of backends/memory never does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache, and [Graph.Invalidate] or [Graph.InvalidateKind] is not called.
 //   - Objects are written by a program whose schema lacks an index, or the CacheScans,

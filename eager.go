@@ -13,10 +13,10 @@ type Attachment[T any] interface {
 	attach(ctx context.Context, c conn, fresh Freshness, objects []*T, ids []string) error
 }
 
-// Neighbours are the objects at the other ends of edges, to be loaded along with objects
-// of type A by [Query.With]. [EdgeKind.OutInto] and [EdgeKind.InInto] make it, and its
-// methods are those of [Query] that make sense for the edges of each object; it is immutable
-// like one.
+// Neighbours are the objects at the other ends of edges, to be loaded along with
+// objects of type A by [Query.With]. [EdgeKind.OutInto] and [EdgeKind.InInto] make it,
+// and its methods are those of [Query] that make sense for the edges of each object; it
+// is immutable like one.
 type Neighbours[A, B, E any] struct {
 	q   Query[B, E]
 	set func(*A, []*B)
@@ -115,7 +115,7 @@ func attachAll[T any](ctx context.Context, c conn, fresh Freshness, attachments 
 
 func (n Neighbours[A, B, E]) attach(ctx context.Context, c conn, fresh Freshness, objects []*A, ids []string) error {
 	if n.set == nil {
-		return fmt.Errorf("%w: with %s: the function that takes the neighbours is nil", ErrInvalid, n.q.name())
+		return fmt.Errorf("With: %w: the function that takes the neighbours along %s is nil", ErrInvalid, n.q.name())
 	}
 	q := n.q
 	q.src.ids, q.fresh = distinct(slices.Clone(ids)), fresh

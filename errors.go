@@ -20,16 +20,18 @@ var (
 	// ErrConflict: the record changed under a write that depended on it, in each
 	// of Options.MaxAttempts attempts; or its Version is not the one given.
 	ErrConflict = driver.ErrConflict
-	// ErrExists: there is a record with that ID, an edge with those ends, or an
-	// object with those values in a unique index, which the error names, already.
+	// ErrExists: there already is a record with that ID, an edge with those ends, or
+	// an object with those values in a unique index, which the error names.
 	ErrExists = driver.ErrExists
-	// ErrInvalid: an argument or a value cannot be accepted. Nothing was sent.
+	// ErrInvalid: an argument or a value cannot be accepted. A single write had no
+	// effect; of those that are several, the first ones may have been applied.
 	ErrInvalid = driver.ErrInvalid
 	// ErrSchema: the schema has a mistake, or does not have the kind.
 	ErrSchema = driver.ErrSchema
 	// ErrUnavailable: a backend could not be reached, or the graph is closed.
-	// A single write had no effect then; of a Delete or a CreateAll, which are
-	// several, the first ones may have been applied.
+	// A single write had no effect then; of a Delete, CreateAll, UpdateAll,
+	// ApplyAll, DeleteAll, Backfill or Repair, which are several, the first ones may
+	// have been applied.
 	ErrUnavailable = driver.ErrUnavailable
 	// ErrOverloaded: the context ended while the read was queued behind
 	// Options.MaxLoads. The context's error is wrapped too.

@@ -81,13 +81,13 @@ func (s PlanSource) String() string {
 // from where each hop,
 // which cached values, and if not from the cache then why, and what index would help. It
 // looks into the cache, but not into the store; where the answer to a hop is not cached,
-// the hops after it are planned without knowing what they start from.
-func (q Query[T, E]) Explain(ctx context.Context, c Conn) Plan {
-	key, err := q.Key()
-	if err != nil {
-		return Plan{Err: err}
+// the hops after it are planned without knowing what they start from. A value that was
+// loaded a moment ago may still be on its way into the cache: see [Graph.Settle].
+func (q Query[T, E]) Explain(ctx context.Context, c Conn) (p Plan) {
+	defer func() { wrap(&p.Err, "explain", q.name(), "") }()
+	if p.Key, p.Err = q.Key(); p.Err != nil {
+		return p
 	}
-	p := Plan{Key: key}
 	peek := &peek{}
 	in := c.conn()
 	in.peek = peek
@@ -110,7 +110,7 @@ func (q Query[T, E]) Explain(ctx context.Context, c Conn) Plan {
 				p.Err = err
 			}
 			step.Fragments = peek.fragments
-			step.tooMany(hp)
+			step.tooMany(h, hp)
 			starts = distinct(farEnds(rows))
 		}
 		p.Steps = append(p.Steps, step)
@@ -228,12 +228,13 @@ func (h *hop) describe(p hopPlan) PlanStep {
 }
 
 // tooMany says why a step that was planned with the cache goes to the store.
-func (s *PlanStep) tooMany(p hopPlan) {
+func (s *PlanStep) tooMany(h *hop, p hopPlan) {
 	for _, f := range s.Fragments {
 		if f.Source == FromStoreUncached && p.access != ByStore && s.Reason != uncached {
-			s.Access = ByStore
+			s.Access, s.Index, s.Advice = ByStore, "", h.advice()
 			s.Reason = fmt.Sprintf("there are more than the %d candidates that are looked at in the engine", maxCandidates)
 			if p.access == ByScan {
+				s.Advice = ""
 				s.Reason = fmt.Sprintf("the predicates take more than the %d bytes of a key", maxFieldKey)
 			}
 		}
@@ -324,6 +325,10 @@ func (p *pred) String() string {
 	case p.op != driver.AnyOf:
 		s += opSigns[p.op] + " " + valueString(p.v)
 	case p.vs == nil:
+		if p.v == nil {
+			s += "is nil"
+			break
+		}
 		s += "= " + valueString(p.v)
 	default:
 		s += "in " + valueString(p.vs)

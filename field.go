@@ -3,15 +3,10 @@ package graphcache
 import (
 	"cmp"
 	"fmt"
-	"reflect"
-	"runtime"
 	"time"
 	"unicode/utf8"
 
-	"github.com/tinylib/msgp/msgp"
-
 	"github.com/graphcache/graphcache/driver"
-	"github.com/graphcache/graphcache/internal/plan"
 )
 
 // Record is a kind whose records are of type T: an [*ObjectKind] of T, or an
@@ -59,84 +54,13 @@ type Ordered interface {
 	cmp.Ordered | time.Time
 }
 
-// column is a field of a kind, as predicates, orders and indexes name it.
-type column struct {
-	driver.Column
-	kind    recordKind
-	plan    *plan.Column // nil for ObjectID and EdgeTime
-	key     string       // its encoding in keys: [of, [name…]]
-	nilable bool
-	err     error
-}
-
-// same reports whether two columns are the same field of the same kind.
-func (c *column) same(d *column) bool { return c == d || c.kind == d.kind && c.key == d.key }
-
-// total reports whether every value of the column is less than, equal to, or greater
-// than any other: there is no nil and no NaN.
-func (c *column) total() bool {
-	_, float := c.Zero.(float64)
-	return !c.nilable && !float
-}
-
-// label names the column in messages.
-func (c *column) label() string { return fmt.Sprintf("%v: field %q", c.kind, c.Name()) }
-
-// newColumn completes a column.
-func newColumn(kind recordKind, p *plan.Column, d driver.Column) *column {
-	c := &column{Column: d, kind: kind, plan: p, nilable: p != nil && p.Nilable()}
-	b := msgp.AppendArrayHeader(nil, 2)
-	b = msgp.AppendUint8(b, uint8(c.Of))
-	b = msgp.AppendArrayHeader(b, uint32(len(c.Path)))
-	for _, name := range c.Path {
-		b = msgp.AppendString(b, name)
-	}
-	c.key = string(b)
-	return c
-}
-
-// value converts a value of the field's type.
-func (c *column) value(x any) (driver.Value, error) {
-	if c.err != nil {
-		return nil, c.err
-	}
-	var v driver.Value
-	var err error
-	switch {
-	case c.Of == driver.EdgeTime:
-		v, err = milliseconds(x.(time.Time))
-	case c.Of == driver.ObjectID:
-		v, err = validID(reflect.ValueOf(x).String())
-	default:
-		v, err = c.plan.Value(x)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.label(), err)
-	}
-	return v, nil
-}
-
-// milliseconds returns the time as edges have it, rounded down like theirs.
-func milliseconds(t time.Time) (driver.Value, error) {
-	if y := t.UTC().Year(); y < 0 || y > 9999 {
-		return nil, fmt.Errorf("%w: the year %d is not between 0 and 9999", ErrInvalid, y)
-	}
-	return time.UnixMilli(t.UnixMilli()).UTC(), nil
-}
-
-func validID(id string) (driver.Value, error) {
-	if !utf8.ValidString(id) {
-		return nil, fmt.Errorf("%w: the ID %.80q is not valid UTF-8", ErrInvalid, id)
-	}
-	return id, nil
-}
-
 // Field is a field of the records of a kind: of type V, in a T. [FieldOf] makes it. It
 // is immutable and safe for concurrent use.
 //
 // What its methods compare is what is stored: numbers by their value, strings and
 // bytes byte by byte, times by their millisecond, and a type that marshals itself to
-// text or JSON by that text. A field that a record lacks, because it was written
+// text or JSON by that text. NaN is no operand: it is [ErrInvalid], though Set takes it. A
+// field that a record lacks, because it was written
 // before the field was added, has the zero value of its type.
 type Field[T, V any] struct {
 	c *column
@@ -162,94 +86,6 @@ func FieldOf[T, V any](kind Record[T], selector func(*T) *V) Field[T, V] {
 		}
 		return nil
 	})}
-}
-
-// columnOf finds the column that the selector points to, and panics if there is none
-// or it does not pass the check.
-func columnOf[T, V any](what string, kind Record[T], selector func(*T) *V, check func(*column) error) *column {
-	_, file, line, _ := runtime.Caller(2)
-	k := recordKind{}
-	fail := func(why any) {
-		panic(fmt.Sprintf("graphcache: %s of %v, %s:%d: %v", what, k, file, line, why))
-	}
-	if kind == nil {
-		fail("the kind is nil")
-	}
-	if k = kind.record(nil); k == (recordKind{}) {
-		fail("the kind is nil: is a package variable used before it is set?")
-	}
-	if k.declared() != nil { // Open will tell
-		return &column{kind: k, err: k.declared(), key: "?"}
-	}
-	offset, ok := offsetOf(selector)
-	if !ok {
-		fail("the selector does not point into the struct that it is given")
-	}
-	c, err := k.column(reflect.TypeFor[T](), offset, reflect.TypeFor[V]())
-	if err == nil {
-		err = check(c)
-	}
-	if err != nil {
-		fail(err)
-	}
-	return c
-}
-
-// declared returns what is wrong with the kind's declaration.
-func (k recordKind) declared() error {
-	if k.edge != nil {
-		return k.edge.err
-	}
-	return k.object.err
-}
-
-// offsetOf returns the offset of what the selector points to. It reports false if
-// that is outside of the struct, or the selector panics on a zero one.
-func offsetOf[T, V any](selector func(*T) *V) (offset uintptr, ok bool) {
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	zero := new(T)
-	start, at := reflect.ValueOf(zero).Pointer(), reflect.ValueOf(selector(zero)).Pointer()
-	runtime.KeepAlive(zero)
-	size := reflect.TypeFor[T]().Size()
-	return at - start, at >= start && at-start < size && at-start+reflect.TypeFor[V]().Size() <= size
-}
-
-// column returns the column at the offset in the record type t.
-func (k recordKind) column(t reflect.Type, offset uintptr, v reflect.Type) (*column, error) {
-	if k.edge != nil {
-		return k.edgeColumn(t, offset, v)
-	}
-	if f := t.FieldByIndex(k.object.id); f.Offset == offset && f.Type == v {
-		return newColumn(k, nil, driver.Column{Of: driver.ObjectID, Zero: ""}), nil
-	}
-	p, err := k.object.plan.ColumnAt(offset, v)
-	if err != nil {
-		return nil, err
-	}
-	return newColumn(k, p, p.Driver()), nil
-}
-
-// edgeColumn returns the column at the offset in the Edge type t.
-func (k recordKind) edgeColumn(t reflect.Type, offset uintptr, v reflect.Type) (*column, error) {
-	at, _ := t.FieldByName("Time")
-	data, _ := t.FieldByName("Data")
-	switch {
-	case offset == at.Offset && v == at.Type:
-		return newColumn(k, nil, driver.Column{Of: driver.EdgeTime, Zero: time.UnixMilli(0).UTC()}), nil
-	case offset < data.Offset || data.Type.Size() == 0:
-		return nil, fmt.Errorf("of an edge, the Time and the fields of the Data can be selected")
-	}
-	p, err := k.edge.plan.ColumnAt(offset-data.Offset, v)
-	if err != nil {
-		return nil, err
-	}
-	d := p.Driver()
-	d.Of = driver.EdgeField
-	return newColumn(k, p, d), nil
 }
 
 // leaf makes a predicate of one value.

@@ -261,7 +261,7 @@ func TestFieldErrors(t *testing.T) {
 		{"an invalid ID", where(id.Eq("\xff")), `"ID"`},
 		{"an invalid optional", where(nick.Eq("\xff")), `"nick"`},
 		{"an invalid element", where(tags.Has("\xff")), `"tags"`},
-		{"an invalid slice", where(tags.Eq([]string{"a", "\xff"})), `"tags"`},
+		{"an invalid slice", where(tags.Eq([]string{"a", "\xff"})), `tags[1]`},
 		{"a far year", where(at.Gt(far)), `"at"`},
 		{"IsNil of a string", where(name.IsNil()), `"name"`},
 		{"a field of another kind", where(twin.Eq("x")), `"twin"`},

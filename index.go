@@ -96,7 +96,7 @@ func (ix *index) declare() error {
 			return fmt.Errorf("%w: %s: a field is nil", ErrSchema, label)
 		}
 		if err := c.mustBe(recordKind{object: ix.kind}); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrSchema, label, err)
+			return fmt.Errorf("%w: %s: %s", ErrSchema, label, strings.TrimPrefix(err.Error(), ErrInvalid.Error()+": "))
 		}
 		for _, earlier := range ix.columns[:i] {
 			if earlier.same(c) {
@@ -156,15 +156,6 @@ func (ix *index) driver() driver.Index {
 		d.Columns = append(d.Columns, c.Column)
 	}
 	return d
-}
-
-// label names the index in messages.
-func (ix *index) label() string {
-	names := make([]string, len(ix.columns))
-	for i, c := range ix.columns {
-		names[i] = c.Name()
-	}
-	return fmt.Sprintf("index %q on %s(%s)", ix.name, ix.kind.name, strings.Join(names, ", "))
 }
 
 // indexed reports whether an index finds objects by the value.

@@ -37,7 +37,6 @@ type indexID = graphcache.ID[indexUser]
 var (
 	indexUsers  = graphcache.NewObjectKind[indexUser]("user")
 	indexOthers = graphcache.NewObjectKind[indexOther]("other")
-	indexLinks  = graphcache.NewEdgeKind[graphcache.NoData]("links", indexUsers, indexUsers)
 	indexIDs    = graphcache.StringFieldOf(indexUsers, func(u *indexUser) *indexID { return &u.ID })
 	indexCity   = graphcache.StringFieldOf(indexUsers, func(u *indexUser) *string { return &u.City })
 	indexEmail  = graphcache.StringFieldOf(indexUsers, func(u *indexUser) *string { return &u.Email })

@@ -395,10 +395,10 @@ func (c conn) readObjectAt(ctx context.Context, k *objectKind, id string, stamp 
 // then, at most Options.MaxAttempts times, and returns [ErrConflict]. It returns
 // the object as written, or [ErrNotFound].
 //
-// change may run several times, and must not change the ID. An error of it ends
-// the update, and is wrapped by the one returned. If the struct has a [Version] and change sets it to
-// another than the record's, Update returns ErrConflict at once. Fields of the
-// record that this program does not know are kept.
+// change may run several times, and must not change the ID. An error of it ends the
+// update, and is wrapped by the one returned. If the struct has a [Version] and change
+// sets it to another than the record's, Update returns ErrConflict at once. Fields of
+// the record that this program does not know are kept.
 func (k *ObjectKind[T]) Update(ctx context.Context, c Conn, id ID[T], change func(*T) error) (_ *T, err error) {
 	defer wrap(&err, "update", k.core.name, string(id))
 	if err := checkID(k.core.name, string(id)); err != nil {

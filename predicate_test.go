@@ -205,8 +205,6 @@ type raw struct {
 	of     []raw
 }
 
-func (r *raw) leaf() bool { return r.op > driver.Not }
-
 // build makes the predicate with the functions of the package.
 func (r *raw) build() Predicate[predRecord] {
 	c := &predColumns[r.column]

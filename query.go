@@ -4,83 +4,20 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
 )
-
-// Source is where a query starts or goes on from: an [ID], [IDs], or a [Query]
-// whose results are objects of type T. No other types implement it.
-type Source[T any] interface {
-	source(*T) source
-}
-
-// source is a query as it is built: where it starts, and the hops it takes. The last
-// hop is apart, so that refining it copies nothing else.
-type source struct {
-	kind string // the object kind that it starts from, set by the first hop
-	id   string // the object that it starts from, if it is one
-	ids  []string
-	prev *link // the hops before the last
-	last hop
-	hops int
-	err  error // the first mistake in building it
-}
-
-// link is a hop and those before it. It is never modified.
-type link struct {
-	prev *link
-	hop  hop
-}
-
-// hop is one step along the edges of a kind, or from a whole kind of objects to those
-// that match. Its slices are never modified.
-type hop struct {
-	edge      *edgeKind   // nil: the first hop of a query that starts from a kind
-	end       *objectKind // what it leads to
-	direction driver.Direction
-	high, low bound
-	limitPer  int // at most so many rows from each object
-	offset    int
-	limit     int
-	distinct  bool
-	whereEdge []pred // conditions on the edges
-	where     []pred // conditions on the objects
-	order     []orderKey
-	after     []driver.Value // of a page: its place in the order
-}
-
-func (id ID[T]) source(*T) source { return source{id: string(id)} }
-
-func (ids IDs[T]) source(*T) source {
-	s := source{ids: make([]string, 0, len(ids))}
-	seen := make(map[ID[T]]bool, len(ids))
-	for _, id := range ids {
-		if !seen[id] {
-			seen[id] = true
-			s.ids = append(s.ids, string(id))
-		}
-	}
-	return s
-}
-
-func (q Query[T, E]) source(*T) source {
-	if q.src.hops == 0 && q.src.err == nil {
-		q.src.err = errEmpty
-	}
-	return q.src
-}
-
-var errEmpty = fmt.Errorf("%w: the query is empty", ErrInvalid)
 
 // Query finds the edges at the end of a path through the graph, and the objects
 // they lead to. T is the type of the objects, E that of the edges. It is immutable
 // and safe for concurrent use: every method that refines it returns a new one. The
 // first mistake in building a query is returned when it is run.
 //
-// A query is a path of hops. The first one may be [ObjectKind.Where], whose results
-// are objects of the kind, by ID ascending. Every other hop lists the edges of the
+// A query is a path of hops. The first one may be [ObjectKind.Where] or [ObjectKind.ByID],
+// whose results are objects of the kind, each once, by ID ascending; it has no edges, so
+// Edges, WithObjects, WhereEdge, OrderByEdge, LimitPer, Since and Until are [ErrInvalid]
+// there. Every other hop lists the edges of the
 // objects that the hop before it has reached, in the order in which it reached them,
 // each object once; the edges of one object come newest first. From this list a hop
 // keeps what its refinements leave, in this order, whichever was called first:
@@ -113,15 +50,17 @@ type edgeDecoder[E any] interface {
 type NoEdge struct{}
 
 // Where starts a query with all objects of the kind that match the predicates. It is
-// answered from an index, or for a kind with [ObjectKind.CacheScans] from the cache,
-// or else by the store, uncached: [Query.Explain] says which.
+// answered from the objects themselves if the predicates set their ID, from an index, for
+// a kind with [ObjectKind.CacheScans] from the cache, or else by the store, uncached:
+// [Query.Explain] says which.
 func (k *ObjectKind[T]) Where(predicates ...Predicate[T]) Query[T, NoEdge] {
 	q := Query[T, NoEdge]{src: source{kind: k.core.name, last: hop{end: k.core}, hops: 1}}
 	return q.Where(predicates...)
 }
 
-// ByID starts a query with those of the objects that exist: [ObjectKind.GetMany] for what
-// only a query can do, such as [Query.With].
+// ByID starts a query with those of the objects that exist, each once, by ID ascending and
+// not in the order given: [ObjectKind.GetMany] for what only a query can do, such as
+// [Query.With]. An empty ID is [ErrInvalid].
 func (k *ObjectKind[T]) ByID(ids ...ID[T]) Query[T, NoEdge] {
 	set := make([]driver.Value, len(ids))
 	var err error
@@ -131,7 +70,11 @@ func (k *ObjectKind[T]) ByID(ids ...ID[T]) Query[T, NoEdge] {
 		}
 	}
 	c := newColumn(recordKind{object: k.core}, nil, driver.Column{Of: driver.ObjectID, Zero: ""})
-	return k.Where(Predicate[T]{setOf(c, set), err})
+	q := k.Where()
+	if err != nil {
+		q.src.fail("ByID", err)
+	}
+	return q.Where(Predicate[T]{p: setOf(c, set)})
 }
 
 // Out returns the edges of the kind that start at the objects of the source, and
@@ -164,59 +107,6 @@ func (k *EdgeKind[A, B, D]) decodeEdge(d driver.Direction, near string, e *edge)
 }
 
 var errNoSource = fmt.Errorf("%w: the source is nil", ErrInvalid)
-
-// append adds a hop.
-func (s *source) append(k *edgeKind, d driver.Direction) {
-	start := k.end(driver.In - d)
-	switch {
-	case s.hops == 0:
-		s.kind = nameOf(start)
-	case s.last.end != start && s.err == nil:
-		s.err = fmt.Errorf("%w: the source of %q has objects of kind %q, not %q", ErrInvalid, k.name, nameOf(s.last.end), nameOf(start))
-		fallthrough
-	default:
-		s.prev = &link{s.prev, s.last}
-	}
-	s.last = hop{edge: k, end: k.end(d), direction: k.direction(d)}
-	s.hops++
-}
-
-// nameOf returns the kind's name; Open refuses schemas in which it is nil.
-func nameOf(k *objectKind) string {
-	if k == nil {
-		return ""
-	}
-	return k.name
-}
-
-// fail notes a mistake, unless there is one.
-func (s *source) fail(what string, err error) {
-	if s.err == nil {
-		s.err = fmt.Errorf("%s: %w", what, err)
-	}
-}
-
-// refine returns the last hop, for a refinement with a number, and notes a mistake if
-// there is no hop or the number is negative.
-func (s *source) refine(what string, n int) *hop {
-	if s.hops == 0 && s.err == nil {
-		s.err = errEmpty
-	}
-	if n < 0 && s.err == nil {
-		s.err = fmt.Errorf("%w: %s(%d): negative", ErrInvalid, what, n)
-	}
-	return &s.last
-}
-
-// refineEdges is refine for what only a hop along edges has.
-func (s *source) refineEdges(what string, n int) *hop {
-	if s.hops > 0 && s.last.edge == nil {
-		s.fail(what, errNoEdges)
-	}
-	return s.refine(what, n)
-}
-
-var errNoEdges = fmt.Errorf("%w: a query that starts from a kind has no edges", ErrInvalid)
 
 // Limit keeps the first n results; 0 keeps all, which is the default.
 func (q Query[T, E]) Limit(n int) Query[T, E] {
@@ -356,104 +246,6 @@ func (q Query[T, E]) Key() (string, error) {
 	var buf [512]byte // on the stack; few keys are longer
 	return string(q.src.appendKey(buf[:0])), nil
 }
-
-// check returns the first mistake in the query.
-func (s *source) check() error {
-	if s.err != nil {
-		return s.err
-	}
-	if s.hops == 0 {
-		return errEmpty
-	}
-	if s.ids == nil {
-		if s.startsFromKind() {
-			return nil
-		}
-		return checkID(s.kind, s.id)
-	}
-	for _, id := range s.ids {
-		if err := checkID(s.kind, id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// startsFromKind reports whether the first hop is that of ObjectKind.Where.
-func (s *source) startsFromKind() bool {
-	first := &s.last
-	for l := s.prev; l != nil; l = l.prev {
-		first = &l.hop
-	}
-	return s.hops > 0 && first.edge == nil
-}
-
-// start returns the IDs from which the query starts.
-func (s *source) start() []string {
-	switch {
-	case s.ids != nil:
-		return s.ids
-	case s.startsFromKind():
-		return nil
-	}
-	return []string{s.id}
-}
-
-// path returns the hops in the form in which they are run.
-func (s *source) path() []hop {
-	hops := make([]hop, s.hops)
-	hops[s.hops-1] = s.canonical(&s.last, s.hops-1)
-	i := s.hops - 1
-	for l := s.prev; l != nil; l = l.prev {
-		i--
-		hops[i] = s.canonical(&l.hop, i)
-	}
-	return hops
-}
-
-// canonical returns hop i without what has no effect.
-func (s *source) canonical(h *hop, i int) hop {
-	c := *h
-	c.order = c.decisive()
-	if i < s.hops-1 && c.limit == 0 && c.offset == 0 {
-		c.distinct = false // the next hop visits each object once
-	}
-	if c.edge == nil {
-		if len(c.order) > 0 && c.order[len(c.order)-1].isID() && !c.order[len(c.order)-1].desc {
-			c.order = c.order[:len(c.order)-1] // as it is without it
-		}
-		return c
-	}
-	if c.edge.toOne && c.direction == driver.Out {
-		c.limitPer = 0 // there is at most one
-	}
-	one := i == 0 && (s.ids == nil || len(s.ids) == 1)
-	if one && len(c.order) > 0 && c.order[0].col.Of == driver.EdgeTime && c.order[0].desc && len(c.order) == 1 {
-		c.order = nil // that of the list
-	}
-	return c
-}
-
-// decisive returns the order's keys without those of fields that Where or WhereEdge sets
-// equal to one value.
-func (h *hop) decisive() []orderKey {
-	fixed := func(k orderKey) bool {
-		equal := func(p pred) bool {
-			return p.isLeaf() && p.op == driver.AnyOf && !p.neg && p.vs == nil && p.col.same(k.col)
-		}
-		return slices.ContainsFunc(h.where, equal) || slices.ContainsFunc(h.whereEdge, equal)
-	}
-	if !slices.ContainsFunc(h.order, fixed) {
-		return h.order
-	}
-	keys := slices.DeleteFunc(slices.Clone(h.order), fixed)
-	if len(keys) == 0 && h.edge != nil {
-		return h.order[:1] // without an order edges are in that of their lists
-	}
-	return keys
-}
-
-func (k orderKey) isID() bool { return k.col.Of == driver.ObjectID }
 
 // All returns the objects that the edges lead to. Objects that have been deleted
 // meanwhile, or no longer match, are left out, and make room for others under Limit.

@@ -11,6 +11,7 @@ import (
 )
 
 // Kind is what a schema is made of: an [*ObjectKind], an [*EdgeKind] or an [*Index].
+// [Graph.Backfill] and [Graph.InvalidateKind] take no index.
 type Kind interface {
 	declareIn(s *Schema)
 }

@@ -104,7 +104,8 @@ func (s State) String() string {
 }
 
 // Lookup names a fragment: an anchor, and a field that is empty for the anchor's
-// primary fragment. Both are arbitrary bytes, at most 32 KiB each, mostly some hundred bytes.
+// primary fragment. Both are arbitrary bytes, at most 32 KiB each, mostly some hundred
+// bytes.
 type Lookup struct {
 	Anchor string
 	Field  string

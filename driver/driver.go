@@ -35,7 +35,7 @@ var (
 	ErrExists = errors.New("graphcache: already exists")
 	// ErrInvalid is returned when an argument or a value cannot be accepted:
 	// an ID that is empty or too long, a string that is not UTF-8, a negative
-	// limit. Nothing was written.
+	// limit. The write had no effect.
 	ErrInvalid = errors.New("graphcache: invalid")
 	// ErrSchema is returned when a schema has a mistake, or when a kind is used
 	// with a graph whose schema does not have it.

@@ -7,8 +7,8 @@ import (
 	"github.com/graphcache/graphcache/driver"
 )
 
-// Rewrite returns the document as this plan writes it: with the fields that it lacks, under
-// the names of now, and without what the plan does not know. The error wraps
+// Rewrite returns the document as this plan writes it: with the fields that it lacks,
+// under the names of now, and without what the plan does not know. The error wraps
 // driver.ErrInvalid.
 func (p *Plan) Rewrite(doc driver.Document) (driver.Document, error) {
 	b, err := p.Encode(nil, doc)

@@ -20,10 +20,10 @@ type Ref interface {
 }
 
 // Ref names the object. Its entries in indexes are found in the record as it is now in
-// the store, and as it was in the cache, if this program's layout is there. If it may have left the cache, or was written
-// several times, pass what it was before as well: otherwise a query that is answered by
-// an index alone, such as IDs and Count, may have it where it was until that value
-// expires.
+// the store, and as it was in the cache, if this program's layout is there. If it may
+// have left the cache, or was written several times, pass what it was before as well:
+// otherwise a query that is answered by an index alone, such as IDs and Count, may have
+// it where it was until that value expires.
 func (k *ObjectKind[T]) Ref(id ID[T], before ...*T) Ref {
 	r := objectRef{kind: k.core, id: string(id)}
 	for _, o := range before {
