@@ -264,7 +264,7 @@ func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]ed
 // are counted, not loaded, unless it matters which objects their edges lead to.
 func (x *exec) count() (int, error) {
 	h := x.last()
-	h.order = nil // there are as many in any order
+	h.dropOrder()
 	if err := x.start(); err != nil {
 		return 0, err
 	}
@@ -298,6 +298,14 @@ func (x *exec) count() (int, error) {
 		total += n
 	}
 	return h.within(total), nil
+}
+
+// dropOrder drops an order that does not decide how many results there are. Only of what
+// LimitPer keeps does it, and then only under Distinct.
+func (h *hop) dropOrder() {
+	if h.limitPer == 0 || !h.distinct {
+		h.order = nil
+	}
 }
 
 // within returns how many of n results the hop's offset and limit leave.

@@ -393,7 +393,7 @@ func (q Query[T, E]) Exists(ctx context.Context, c Conn) (_ bool, err error) {
 	if q.src.last.limit != 1 {
 		q = q.Limit(1)
 	}
-	q.src.last.order = nil // there is one in any order
+	q.src.last.dropOrder()
 	rows, err := q.rows(ctx, c.conn())
 	return len(rows) > 0, err
 }

@@ -327,3 +327,33 @@ func TestQueryByID(t *testing.T) {
 		t.Errorf("with an empty ID: %v, want ErrInvalid", err)
 	}
 }
+
+// TestQueryCountInOrder: an order decides how many results there are where LimitPer keeps
+// the first edges of each object and Distinct what these lead to.
+func TestQueryCountInOrder(t *testing.T) {
+	ctx, e := t.Context(), shopNew(t)
+	for _, id := range []shopBuyerID{"a", "b"} {
+		fixtureMust(t, shopBuyers.Create(ctx, e, &shopBuyer{ID: id}))
+	}
+	for i, id := range []shopItemID{"x", "y", "z"} {
+		fixtureMust(t, shopItems.Create(ctx, e, &shopItem{ID: id, Slot: shopPtr(i)}))
+	}
+	for i, s := range []shopEdge{
+		{From: "a", To: "x", Data: shopSale{Price: 2}}, {From: "a", To: "y", Data: shopSale{Price: 1}},
+		{From: "b", To: "x", Data: shopSale{Price: 2}}, {From: "b", To: "z", Data: shopSale{Price: 1}},
+	} {
+		s.Time = time.UnixMilli(int64(i + 1))
+		_, err := shopBought.AddEdge(ctx, e, s)
+		fixtureMust(t, err)
+	}
+	q := shopBought.Out(graphcache.IDs[shopBuyer]{"a", "b"}).OrderByEdge(salePrice.Desc()).LimitPer(1).Distinct()
+	ids, err := q.IDs(ctx, e)
+	fixtureMust(t, err)
+	n, err := q.Count(ctx, e)
+	fixtureMust(t, err)
+	second, err := q.Offset(1).Exists(ctx, e)
+	fixtureMust(t, err)
+	if len(ids) != 1 || n != 1 || second {
+		t.Errorf("%q are found, %d counted, and a second one exists: %v; want one, x", ids, n, second)
+	}
+}
