@@ -51,7 +51,8 @@ func floatOf(c *column, x any) (driver.Value, bool) {
 }
 
 // Add adds delta, which may be negative, to a number. If the sum does not fit the type
-// of the field, [ErrInvalid] is returned and nothing is written. On a field that is no
+// of the field, or is more than an int64 holds, [ErrInvalid] is returned and nothing is
+// written. On a field that is no
 // number it is ErrInvalid too.
 func (f OrderedField[T, V]) Add(delta V) Change[T] {
 	v, err := valueOf(f.c, delta)

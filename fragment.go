@@ -3,6 +3,7 @@ package graphcache
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -82,6 +83,13 @@ type search struct {
 func (r *request) isList() bool {
 	return r.op == driver.ListEdges || r.op == driver.GetEdges || r.op == driver.FindObjects && !r.search.count
 }
+
+// isCount reports whether the fragment's body is a number.
+func (r *request) isCount() bool {
+	return r.op == driver.CountEdges || r.search != nil && r.search.count
+}
+
+var errCount = errors.New("graphcache: malformed count")
 
 // objectRequest asks for one object.
 func (k *boundKind) objectRequest(id string) request {
@@ -217,6 +225,9 @@ func (r *request) direction() driver.Direction {
 func (r *request) accept(flags byte, body []byte) (protocol.Found, error) {
 	v := value{flags: flags, body: body}
 	if !r.isList() {
+		if n, rest, err := msgp.ReadIntBytes(body); r.isCount() && (err != nil || n < 0 || len(rest) > 0) {
+			return protocol.Short, errCount
+		}
 		r.value = v
 		return protocol.Whole, nil
 	}
@@ -392,7 +403,7 @@ func (r *request) encodeFound(res driver.Result) (value, error) {
 		return value{}, errResult
 	case r.search.count:
 		return value{body: msgp.AppendInt(nil, res.Counts[0])}, nil
-	case len(r.search.order) > 0 && len(res.Keys) != len(res.IDs)+len(res.Rows):
+	case len(r.search.order) > 0 && !r.keyed(res):
 		return value{}, errResult
 	case r.op == driver.FindObjects:
 		edges := make([]edge, len(res.IDs))
@@ -416,6 +427,12 @@ func (r *request) encodeFound(res driver.Result) (value, error) {
 		}
 	}
 	return v, nil
+}
+
+// keyed reports whether each result has the values by which it is ordered.
+func (r *request) keyed(res driver.Result) bool {
+	short := func(keys []driver.Value) bool { return len(keys) != len(r.search.order) }
+	return len(res.Keys) == len(res.IDs)+len(res.Rows) && !slices.ContainsFunc(res.Keys, short)
 }
 
 // edge returns an edge of the store as seen from the object.

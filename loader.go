@@ -130,8 +130,10 @@ func (p *loader) behind(rows []row, last *row) ([]row, error) {
 			kept = append(kept, r)
 		}
 	}
-	low, err := p.hop.place(last)
-	p.low = low
+	forward, err := p.hop.past(last, p.low, p.exec.starts)
+	if err == nil && forward { // as in between
+		p.low, err = p.hop.place(last)
+	}
 	return kept, err
 }
 
@@ -154,7 +156,8 @@ func (p *loader) between(rows []row, high []driver.Value) ([]row, error) {
 		}
 		kept = append(kept, rows[i])
 	}
-	if high != nil {
+	// Never back: the unseen rows of a later round may all be new, and at the head.
+	if high != nil && (p.low == nil || p.hop.comparePlaces(high, p.low) > 0) {
 		p.low = high
 	}
 	return kept, nil
