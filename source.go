@@ -181,7 +181,9 @@ func (s *source) path() []hop {
 // canonical returns hop i without what has no effect.
 func (s *source) canonical(h *hop, i int) hop {
 	c := *h
-	c.order = c.decisive()
+	if len(c.order) > 0 {
+		c.order = c.decisive()
+	}
 	if i < s.hops-1 && c.limit == 0 && c.offset == 0 {
 		c.distinct = false // the next hop visits each object once
 	}
