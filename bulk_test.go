@@ -472,3 +472,42 @@ func TestBulkVersion(t *testing.T) {
 		fixtureMust(t, err)
 	}
 }
+
+// TestBulkAnchors: objects with many index entries are written in several calls, so that
+// no call holds many more anchors than the cache can be expected to take in time.
+func TestBulkAnchors(t *testing.T) {
+	ctx, e := t.Context(), shopNew(t)
+	const items, tags, most = 120, 40, 4096 + 4*40 + 8 // one object may go beyond the bound
+	for i := range items {
+		item := &shopItem{ID: shopItemID(fmt.Sprintf("i%03d", i)), Stock: 7}
+		for j := range tags {
+			item.Tags = append(item.Tags, fmt.Sprintf("%d-%d", i, j))
+		}
+		fixtureMust(t, shopItems.Create(ctx, e, item))
+	}
+	calls, largest := 0, 0
+	e.on(func(c fixtureCall) backendtest.Fault {
+		if holds, ok := c.Batch.([]driver.Hold); ok {
+			calls, largest = calls+1, max(largest, len(holds))
+		}
+		return backendtest.Fault{}
+	})
+	report, err := shopItems.Where(itemStock.Eq(7)).UpdateAll(ctx, e, func(i *shopItem) error {
+		for j := range i.Tags {
+			i.Tags[j] += "+"
+		}
+		return nil
+	})
+	fixtureMust(t, err)
+	if want := (graphcache.BulkReport{Found: items, Written: items}); report != want {
+		t.Errorf("the report is %+v, want %+v", report, want)
+	}
+	if calls < 2 || largest > most {
+		t.Errorf("%d calls held up to %d anchors, want several with at most %d", calls, largest, most)
+	}
+	for _, tag := range []string{"0-0+", "119-39+"} {
+		if n, err := shopItems.Where(itemTags.Has(tag)).Count(ctx, e); err != nil || n != 1 {
+			t.Errorf("%d items have the tag %s (%v), want 1", n, tag, err)
+		}
+	}
+}

@@ -23,6 +23,11 @@ type conn struct {
 
 func (g *Graph) conn() conn { return conn{g: g} }
 
+// cached reports whether the cache may answer reads of the freshness.
+func (c conn) cached(fresh Freshness) bool {
+	return c.tx == nil && fresh != Fresh && c.g.shared.opts.Cache != nil
+}
+
 // fetch answers the requests.
 func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) error {
 	if c.peek != nil {

@@ -75,9 +75,7 @@ func distinct(ids []string) []string {
 }
 
 // cached reports whether the cache may answer.
-func (x *exec) cached() bool {
-	return x.c.tx == nil && x.fresh != Fresh && x.c.g.shared.opts.Cache != nil
-}
+func (x *exec) cached() bool { return x.c.cached(x.fresh) }
 
 // plan returns the hop's kind as the graph uses it, and the hop's plan.
 func (x *exec) plan(h *hop) (*boundKind, hopPlan) {

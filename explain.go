@@ -140,10 +140,8 @@ func (x *exec) peek(p *peek, h *hop, starts []string, last bool) (rows []row, kn
 
 // fetch looks the requests up, and loads nothing.
 func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshness) error {
-	cached := c.tx == nil && fresh != Fresh && c.g.shared.opts.Cache != nil
-	for i := range reqs {
-		reqs[i].generation = reqs[i].kind.generation.Load()
-	}
+	begin(reqs)
+	cached := c.cached(fresh)
 	if cached {
 		c.g.lookup(ctx, reqs)
 	}

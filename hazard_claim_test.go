@@ -47,3 +47,36 @@ func TestHazardClaimBringsBack(t *testing.T) {
 		t.Errorf("after the write %q are on, want none", got)
 	}
 }
+
+// TestHazardClaimGivenBack: a claim whose answer was lost may have been granted under the
+// version that the entry had. It is given back under that one too, or the next reader
+// would wait for a load that is not coming.
+func TestHazardClaimGivenBack(t *testing.T) {
+	e := shopNew(t)
+	other := shopAnother(t, e)
+	fixtureMust(t, shopFlags.Create(t.Context(), e, &shopFlag{ID: "f", On: true}))
+	if _, err := shopFlags.Where(flagOn.Eq(true)).IDs(t.Context(), e); err != nil { // the entry has a version now
+		t.Fatal(err)
+	}
+	e.settle(t)
+	q := shopFlags.Where(flagLevel.Ge(0))
+	e.on(func(c fixtureCall) backendtest.Fault {
+		if c.Method == "Claim" {
+			return backendtest.Fault{Action: backendtest.DropReply}
+		}
+		return backendtest.Fault{}
+	})
+	_, err := q.IDs(t.Context(), e)
+	fixtureMust(t, err)
+	e.settle(t)
+
+	ids, err := q.IDs(t.Context(), other)
+	fixtureMust(t, err)
+	if len(ids) != 1 {
+		t.Errorf("%q are found, want f", ids)
+	}
+	// One look-up, or two if it had to wait: a wait would go on for a lease.
+	if n := other.fcache.Calls("Lookup"); n != 1 {
+		t.Errorf("the next reader looked %d times, want once", n)
+	}
+}

@@ -31,9 +31,9 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	if g.shared.isClosed() {
 		return errClosed
 	}
-	cached := g.shared.opts.Cache != nil && fresh != Fresh
+	begin(reqs)
+	cached := g.conn().cached(fresh)
 	for i := range reqs {
-		reqs[i].generation = reqs[i].kind.generation.Load()
 		if !cached || reqs[i].direct {
 			reqs[i].next = protocol.Next{Action: protocol.Load}
 		}
@@ -55,6 +55,14 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 		}
 	}
 	return firstError(reqs)
+}
+
+// begin notes the generations of the kinds: from here on, values of earlier ones are
+// none.
+func begin(reqs []request) {
+	for i := range reqs {
+		reqs[i].generation = reqs[i].kind.generation.Load()
+	}
 }
 
 // pending reports whether a request has neither an answer nor an error.
