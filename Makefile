@@ -8,16 +8,29 @@ SOAK     ?= 20
 SCALE    ?= 20
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: test lint fuzz bench soak
+# No test is skipped for want of a server.
+export GRAPHCACHE_REQUIRE_SERVERS := 1
+
+.PHONY: test servers lint fuzz bench soak
 
 # The files for Go 1.27 are of a language that the gofmt of Go 1.26 does not know.
 # Shuffled runs are never taken from the test cache, which could not tell that the
 # answers of `go list` have changed.
-test:
+test: servers
 	go mod download
 	@bad=$$(find . -name '*.go' -not -name '*_go127*.go' -exec gofmt -l {} +); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
 	go vet ./...
 	go test -race -shuffle=on -timeout=15m ./...
+
+# The tests start servers of their own, in temporary directories.
+servers:
+	@command -v redis-server >/dev/null && command -v redis-cli >/dev/null && exit; \
+	if ! command -v apt-get >/dev/null || ((EUID != 0)); then \
+		echo "install redis-server 7.0 or later, with redis-cli, and put them on the PATH (on Debian: apt-get install redis-server, as root)" >&2; \
+		exit 1; \
+	fi; \
+	apt-get update -qq; \
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server
 
 # golangci-lint is built from source where it is not installed, which takes a while.
 lint:

@@ -49,8 +49,20 @@ func isBackend(p string) bool {
 	return within(p, module+"/backends") && !within(p, suite)
 }
 
-// suite is the conformance suite, which is no backend.
-const suite = module + "/backends/backendtest"
+// The packages that only tests import: the conformance suite, which is no backend, and
+// the replay of the protocol's transitions.
+const (
+	suite    = module + "/backends/backendtest"
+	replay   = module + "/internal/protocol/replay"
+	servers  = module + "/internal/redistest"
+	lincheck = module + "/internal/lincheck"
+)
+
+// forTests reports whether only tests may import the package.
+func forTests(p string) bool { return forBackends(p) || within(p, servers) || within(p, lincheck) }
+
+// forBackends reports whether the package is for the tests of any backend.
+func forBackends(p string) bool { return within(p, suite) || within(p, replay) }
 
 // importRules say which package must never see which other. A rule about Deps also
 // forbids the ways around it.
@@ -66,7 +78,7 @@ var importRules = []struct {
 	forbid: func(_, to string) bool { return to == "testing" || strings.Contains(firstElement(to), ".") },
 }, {
 	name:  "the façade imports no backend, add-on, database client or testing",
-	from:  func(p string) bool { return p == module || within(p, module+"/internal") },
+	from:  func(p string) bool { return p == module || within(p, module+"/internal") && !forTests(p) },
 	edges: func(p pkg) []string { return p.Deps },
 	forbid: func(_, to string) bool {
 		return slices.ContainsFunc([]string{
@@ -82,13 +94,13 @@ var importRules = []struct {
 		return to == module || to == "testing" || isBackend(to) && !within(to, backendRoot(from))
 	},
 }, {
-	name:   "only tests import the conformance suite",
-	from:   func(p string) bool { return !within(p, suite) },
+	name:   "only tests import the packages that are for them",
+	from:   func(p string) bool { return !forTests(p) },
 	edges:  func(p pkg) []string { return p.Deps },
-	forbid: func(_, to string) bool { return within(to, suite) },
+	forbid: func(_, to string) bool { return forTests(to) },
 }, {
-	name:   "the conformance suite knows no concrete backend, and not the façade",
-	from:   func(p string) bool { return within(p, suite) },
+	name:   "the conformance suite and the replay know no concrete backend, and not the façade",
+	from:   forBackends,
 	edges:  func(p pkg) []string { return p.Deps },
 	forbid: func(_, to string) bool { return to == module || isBackend(to) },
 }, {

@@ -16,10 +16,11 @@ type cacheModel struct {
 	// keeps secondary values apart from the entry may then lose those that it
 	// has; it never returns the new one.
 	doubtful bool
+	had      map[uint64]bool // the versions that it has had
 }
 
 func newCacheModel() *cacheModel {
-	m := &cacheModel{tokens: make(map[string]bool)}
+	m := &cacheModel{tokens: make(map[string]bool), had: make(map[uint64]bool)}
 	m.clear()
 	return m
 }
@@ -28,6 +29,11 @@ func newCacheModel() *cacheModel {
 func (m *cacheModel) clear() {
 	m.version, m.doubtful = 0, false
 	m.values, m.loading = make(map[string]string), make(map[string]bool)
+}
+
+// repeats reports whether the act would give the entry a version that it has had.
+func (m *cacheModel) repeats(act cacheAct) bool {
+	return m.state() == driver.Empty && m.had[act.fresh]
 }
 
 func (m *cacheModel) state() driver.State {
@@ -56,6 +62,7 @@ func (m *cacheModel) see(field string) driver.Entry {
 type cacheAct struct {
 	name  string
 	rule  string
+	fresh uint64 // of a claim: the version that it brings, which must be a new one
 	model func(*cacheModel) any
 	cache func(r *cacheRig, anchor string) any
 }
@@ -74,11 +81,12 @@ func cacheActs() []cacheAct {
 
 func claimAct(field string, version uint64) cacheAct {
 	return cacheAct{
-		name: "claim " + fieldName(field),
-		rule: "Claim makes an Empty entry Versioned, gives a fragment without value or loading deadline one, and changes nothing otherwise",
+		name:  "claim " + fieldName(field),
+		fresh: version,
+		rule:  "Claim makes an Empty entry Versioned, gives a fragment without value or loading deadline one, and changes nothing otherwise",
 		model: func(m *cacheModel) any {
 			if m.state() == driver.Empty {
-				m.version = version
+				m.version, m.had[version] = version, true
 			}
 			_, has := m.values[field]
 			claimed := m.state() == driver.Versioned && !has && !m.loading[field]

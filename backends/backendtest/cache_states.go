@@ -21,6 +21,9 @@ func (r *cacheRig) sequences() {
 		sequence := []cacheAct{acts[i/len(acts)/len(acts)], acts[i/len(acts)%len(acts)], acts[i%len(acts)]}
 		anchor, m := fmt.Sprint("sequence ", i), newCacheModel()
 		for n, act := range sequence {
+			if m.repeats(act) {
+				break
+			}
 			r.act(anchor, m, act, sequence[:n+1])
 			if r.Failed() {
 				return

@@ -12,6 +12,7 @@ import (
 	"github.com/graphcache/graphcache/backends/backendtest"
 	"github.com/graphcache/graphcache/backends/memory"
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/protocol/replay"
 )
 
 // clock is a clock that only a test moves.
@@ -37,6 +38,15 @@ func TestCache(t *testing.T) {
 func TestCacheInRealTime(t *testing.T) {
 	backendtest.Cache(t, backendtest.CacheHarness{
 		New: func(*testing.T) driver.Cache { return memory.NewCache(nil) },
+	})
+}
+
+// TestCacheReplay puts the cache through every transition of the protocol's model.
+func TestCacheReplay(t *testing.T) {
+	var now clock
+	replay.All(t, replay.Backend{
+		Cache: memory.NewCache(&memory.CacheOptions{Now: now.Now}),
+		Pass:  now.Advance,
 	})
 }
 

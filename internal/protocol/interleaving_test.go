@@ -7,12 +7,19 @@ import (
 	"testing"
 
 	"github.com/graphcache/graphcache/internal/protocol"
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
 var fullSearch = flag.Bool("search.full", false, "search the large configurations too (ten minutes, 10 GB, and a -timeout)")
 
+// The fragments that readers are after, by short names for the tables.
+const (
+	primary   = model.Primary
+	secondary = model.Secondary
+)
+
 // apart are readers of anchor 0, each in a process of its own.
-func apart(fields ...field) []readerSpec {
+func apart(fields ...model.Field) []readerSpec {
 	var specs []readerSpec
 	for i, f := range fields {
 		specs = append(specs, readerSpec{process: uint8(i), field: f})
@@ -21,7 +28,7 @@ func apart(fields ...field) []readerSpec {
 }
 
 // flights are readers of anchor 0, all but the last in one process.
-func flights(f field, n int) []readerSpec {
+func flights(f model.Field, n int) []readerSpec {
 	specs := make([]readerSpec, n)
 	for i := range specs {
 		specs[i].field = f
@@ -141,11 +148,11 @@ var controls = []config{
 	{name: "the hold of a live writer is lost", layout: counter{}, readers: apart(primary, primary, primary), writers: 2,
 		budget: budget{evictions: 1}, loseHolds: true},
 	{name: "a hold has a single owner", layout: counter{}, readers: apart(primary, primary, primary), writers: 2,
-		flaws: flaws{singleOwner: true}},
+		flaws: model.Flaws{SingleOwner: true}},
 	{name: "a release deletes only its own mark", layout: counter{}, readers: apart(primary, primary, primary), writers: 2,
-		budget: budget{evictions: 2}, loseHolds: true, check: acknowledged, flaws: flaws{timidRelease: true}},
+		budget: budget{evictions: 2}, loseHolds: true, check: acknowledged, flaws: model.Flaws{TimidRelease: true}},
 	{name: "a fill does not check the version", layout: counter{}, readers: apart(primary, primary, primary), writers: 2,
-		flaws: flaws{fillAnyVersion: true}},
+		flaws: model.Flaws{FillAnyVersion: true}},
 	{name: "a reader joins any load", layout: counter{}, readers: flights(primary, 3), writers: 2,
 		joins: joinsAny},
 	{name: "a reader without a version joins a load that was sent", layout: counter{}, readers: flights(primary, 3), writers: 2,

@@ -6,13 +6,14 @@ import (
 
 	"github.com/graphcache/graphcache/driver"
 	"github.com/graphcache/graphcache/internal/protocol"
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
 // readerSpec is what a reader is after. It does not change during a run.
 type readerSpec struct {
 	process uint8 // readers of one process may join each other's loads
 	anchor  uint8
-	field   field
+	field   model.Field
 	short   bool // a prefix of the value will do
 }
 
@@ -53,11 +54,11 @@ type reader struct {
 	phase   readPhase
 	version uint8 // what it saw, or what its load runs under
 	stamp   uint8
-	replace bool    // its claim names the corrupt bytes that it saw
-	leader  uint8   // whose load it has joined, counted from 1
-	value   payload // what the store answered
-	valid   uint8   // the set of contents that it may return
-	floor   uint8   // the last commit that was acknowledged before it began
+	replace bool          // its claim names the corrupt bytes that it saw
+	leader  uint8         // whose load it has joined, counted from 1
+	value   model.Payload // what the store answered
+	valid   uint8         // the set of contents that it may return
+	floor   uint8         // the last commit that was acknowledged before it began
 	fill    pendingFill
 }
 
@@ -65,7 +66,7 @@ type reader struct {
 // time, more than once, or never. Without a value it gives the claim back.
 type pendingFill struct {
 	version uint8
-	value   payload
+	value   model.Payload
 }
 
 // less orders readers, for the canonical form.
@@ -126,10 +127,10 @@ func (w *world) stepReader(s *state, i int) {
 
 // found is what a value is worth to the reader.
 func (spec readerSpec) found(e driver.Entry) protocol.Found {
-	switch p := payloadFrom(e.Value); {
+	switch p := model.PayloadFrom(e.Value); {
 	case p == 0:
 		return protocol.Nothing
-	case p.short() && !spec.short:
+	case p.Short() && !spec.short:
 		return protocol.Short
 	}
 	return protocol.Whole
@@ -150,13 +151,13 @@ func (w *world) begin(n *state, i int) *reader {
 func (w *world) look(s *state, i int) {
 	spec := w.readers[i]
 	e := s.entries[spec.anchor]
-	answer := e.lookup(spec.field)
-	w.transitions.record(e, operation{verb: lookup, field: spec.field}, e, seen(answer))
+	answer := e.Lookup(spec.field)
+	w.transitions.record(e, model.Operation{Verb: model.Lookup, Field: spec.field}, e, model.Seen(answer))
 
-	if spec.field == secondary && e.state == driver.Versioned {
+	if spec.field == secondary && e.State == driver.Versioned {
 		n := *s
 		r := w.begin(&n, i)
-		r.phase, r.version, r.stamp = headerSeen, e.version, e.stamp
+		r.phase, r.version, r.stamp = headerSeen, e.Version, e.Stamp
 		w.emit(&n, readerNames[i], "reads the entry's header")
 	} else {
 		w.looked(s, i, answer, "looks")
@@ -167,8 +168,8 @@ func (w *world) look(s *state, i int) {
 // readHash is the second half of a look-up of the secondary fragment.
 func (w *world) readHash(s *state, i int) {
 	r, spec := &s.readers[i], w.readers[i]
-	header := driver.Entry{State: driver.Versioned, Version: uint64(r.version), Stamp: stamps[r.stamp]}
-	answer := with(header, s.entries[spec.anchor].hash.under(r.version))
+	header := driver.Entry{State: driver.Versioned, Version: uint64(r.version), Stamp: model.StampOf(r.stamp)}
+	answer := model.With(header, s.entries[spec.anchor].Hash.Under(r.version))
 	w.looked(s, i, answer, "reads the hash")
 	w.loseLook(s, i)
 }
@@ -210,10 +211,10 @@ func (w *world) loseLook(s *state, i int) {
 func (w *world) follow(n *state, i int, next protocol.Next, answer driver.Entry) {
 	r := &n.readers[i]
 	r.version, r.replace = uint8(next.Version), next.Replace != nil
-	r.stamp = max(r.stamp, stampFrom(next.Stamp))
+	r.stamp = max(r.stamp, model.StampFrom(next.Stamp))
 	switch next.Action {
 	case protocol.Hit:
-		w.answer(n, i, payloadFrom(answer.Value).content())
+		w.answer(n, i, model.PayloadFrom(answer.Value).Content())
 	case protocol.Claim:
 		r.phase = claiming
 	case protocol.Load:
@@ -230,7 +231,7 @@ func (w *world) follow(n *state, i int, next protocol.Next, answer driver.Entry)
 func (w *world) claim(s *state, i int) {
 	if w.readEarly && s.readers[i].value == 0 {
 		n := *s
-		n.readers[i].value = payloadOf(w.content(s, w.readers[i].anchor), false)
+		n.readers[i].value = model.PayloadOf(w.content(s, w.readers[i].anchor), false)
 		w.emit(&n, readerNames[i], "reads the store before the claim is answered")
 	}
 	for _, passed := range []bool{false, true} {
@@ -244,12 +245,12 @@ func (w *world) claim(s *state, i int) {
 			does = "claims, as the loading deadline has passed,"
 		}
 		w.loseClaim(n, i)
-		if w.readers[i].field == secondary && n.entries[w.readers[i].anchor].state == driver.Versioned {
+		if w.readers[i].field == secondary && n.entries[w.readers[i].anchor].State == driver.Versioned {
 			if passed {
 				continue // the deadline is judged in the second half
 			}
 			r := &n.readers[i]
-			r.phase, r.version, r.stamp = leasing, uint8(answer.Version), stampFrom(answer.Stamp)
+			r.phase, r.version, r.stamp = leasing, uint8(answer.Version), model.StampFrom(answer.Stamp)
 			w.emit(&n, readerNames[i], "opens the entry")
 			continue
 		}
@@ -262,21 +263,21 @@ func (w *world) claim(s *state, i int) {
 // isLoading reports whether the fragment of reader i has a loading deadline.
 func (w *world) isLoading(s *state, i int) bool {
 	spec := w.readers[i]
-	return s.entries[spec.anchor].lookup(spec.field).Loading
+	return s.entries[spec.anchor].Lookup(spec.field).Loading
 }
 
 // claimEntry carries out the claim of reader i as far as one step goes.
 func (w *world) claimEntry(n *state, i int, passed bool) driver.Entry {
 	spec := w.readers[i]
 	before := n.entries[spec.anchor]
-	op := operation{verb: claim, field: spec.field, version: n.fresh(), replace: n.readers[i].replace, passed: passed}
+	op := model.Operation{Verb: model.Claim, Field: spec.field, Version: n.fresh(), Replace: n.readers[i].replace, Passed: passed}
 	if seen := n.readers[i].version; w.bringBack && seen != 0 {
-		op.version = seen
+		op.Version = seen
 	}
-	after, answer := before.claim(op.field, op.version, op.replace, op.passed)
-	w.transitions.record(before, op, after, seen(answer))
+	after, answer := before.Claim(op.Field, op.Version, op.Replace, op.Passed)
+	w.transitions.record(before, op, after, model.Seen(answer))
 	if spec.field == secondary {
-		after.hash = before.hash
+		after.Hash = before.Hash
 	}
 	n.entries[spec.anchor] = after
 	return answer
@@ -285,12 +286,12 @@ func (w *world) claimEntry(n *state, i int, passed bool) driver.Entry {
 // lease is the second half of a claim of the secondary fragment.
 func (w *world) lease(s *state, i int) {
 	r, spec := &s.readers[i], w.readers[i]
-	header := driver.Entry{State: driver.Versioned, Version: uint64(r.version), Stamp: stamps[r.stamp]}
+	header := driver.Entry{State: driver.Versioned, Version: uint64(r.version), Stamp: model.StampOf(r.stamp)}
 	for _, passed := range []bool{false, true} {
 		n := *s
-		h := &n.entries[spec.anchor].hash
+		h := &n.entries[spec.anchor].Hash
 		var answer driver.Entry
-		*h, answer = h.lease(header, passed)
+		*h, answer = h.Lease(header, passed)
 		w.loseClaim(n, i)
 		w.follow(&n, i, protocol.Answered(answer, spec.found(answer)), answer)
 		w.emit(&n, readerNames[i], "claims in the hash")
@@ -361,7 +362,7 @@ func (w *world) load(s *state, i int) {
 	for store := oldest; store <= s.store; store++ {
 		n := *s
 		r := &n.readers[i]
-		r.phase, r.stamp, r.value = loaded, 0, payloadOf(w.layout.content(store, spec.anchor), spec.short)
+		r.phase, r.stamp, r.value = loaded, 0, model.PayloadOf(w.layout.content(store, spec.anchor), spec.short)
 		w.emit(&n, readerNames[i], "is answered by the store")
 	}
 }
@@ -390,7 +391,7 @@ func (w *world) deliver(s *state, i int) {
 	loaded := n.readers[i]
 	for j := range n.readers {
 		if j == i || int(n.readers[j].leader) == i+1 {
-			w.answer(&n, j, loaded.value.content())
+			w.answer(&n, j, loaded.value.Content())
 		}
 	}
 	if loaded.version != 0 {
@@ -414,10 +415,10 @@ func (w *world) answer(n *state, i int, content uint8) {
 // fill is the cache's side of a fill.
 func (w *world) fill(s *state, i int) {
 	spec, f := w.readers[i], s.readers[i].fill
-	op := operation{verb: fill, field: spec.field, version: f.version, value: f.value}
+	op := model.Operation{Verb: model.Fill, Field: spec.field, Version: f.version, Value: f.value}
 	n := *s
 	e := &n.entries[spec.anchor]
 	w.transitions.recordFill(*e, op)
-	*e, _ = e.fill(op.field, op.version, op.value, w.flaws)
+	*e, _ = e.Fill(op.Field, op.Version, op.Value, w.flaws)
 	w.emit(&n, readerNames[i], "has its fill carried out")
 }

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
 // result is what a search found.
 type result struct {
 	states      int
 	took        time.Duration
-	transitions map[transition]struct{}
+	transitions map[model.Transition]struct{}
 	// violation says what went wrong, if anything did, and trace is a shortest
 	// run that leads to it, one step a line.
 	violation string

@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
-var update = flag.Bool("update", false, "bring testdata/transitions.golden up to date")
+var update = flag.Bool("update", false, "bring replay/testdata/transitions.golden up to date")
 
-const goldenFile = "testdata/transitions.golden"
+const goldenFile = "replay/testdata/transitions.golden"
 
 const goldenHeader = `# What a driver.Cache does to one entry: every transition that the search of the
 # protocol's interleavings meets, in the form
@@ -72,22 +74,15 @@ func writeGolden(t *testing.T, lines map[string]bool) {
 }
 
 // readGolden returns the transitions of the file.
-func readGolden(t *testing.T) []transition {
+func readGolden(t *testing.T) []model.Transition {
 	t.Helper()
 	text, err := os.ReadFile(goldenFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []transition
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		tr, err := parseTransition(strings.TrimSuffix(line, "\n"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, tr)
+	all, err := model.Parse(string(text))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return all
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 // far every actor has come. It is comparable and holds no pointers.
 type state struct {
 	store   uint8 // see layout
-	entries [maxAnchors]entry
+	entries [maxAnchors]model.Entry
 	readers [maxReaders]reader
 	writers [maxWriters]writer
 	strays  [maxStrays]stray
@@ -40,7 +41,7 @@ type budget struct {
 // stray is a call whose caller has given up on it and that the cache has yet to
 // carry out. It may be carried out at any time, or never.
 type stray struct {
-	verb   verb // hold or release; lookup if there is none
+	verb   model.Verb // hold or release; lookup if there is none
 	anchor uint8
 	token  uint8
 	stamp  uint8
@@ -69,7 +70,7 @@ type config struct {
 
 	// What follows breaks the protocol, for the controls.
 
-	flaws      flaws
+	flaws      model.Flaws
 	joins      func(version, flight uint64, sent bool) bool
 	readEarly  bool // the store read is sent along with the claim
 	forgetOld  bool // a writer does not hold what it takes away
@@ -154,13 +155,16 @@ func (toOne) looksFirst() bool             { return true }
 func (toOne) alike() bool                  { return false }
 func (toOne) describe(target uint8) string { return "edge to " + letter(target) }
 
+// letter names what the store says of an anchor.
+func letter(content uint8) string { return model.PayloadOf(content, false).String() }
+
 func goal(writer int) uint8 { return uint8(writer) + 1 }
 
 // initial is the state in which nothing has happened.
 func (c *config) initial() state {
 	s := state{left: c.budget}
 	for a := range c.layout.anchors() {
-		s.entries[a].state = driver.Empty
+		s.entries[a].State = driver.Empty
 	}
 	return s
 }
@@ -233,7 +237,7 @@ func (w *world) deliverStray(s *state, i int) {
 	}
 	n := *s
 	n.strays[i] = stray{}
-	if v.verb == hold {
+	if v.verb == model.Hold {
 		w.hold(&n, v.anchor, v.token)
 		w.emit(&n, "cache", "carries out a hold that was given up")
 		return
@@ -245,7 +249,7 @@ func (w *world) deliverStray(s *state, i int) {
 // expireTokens ends the tokens whose store write is over.
 func (w *world) expireTokens(s *state, a int) {
 	for token := range uint8(2 * maxWriters) {
-		if s.entries[a].tokens&(1<<token) == 0 || !w.mayExpire(s, token) {
+		if s.entries[a].Tokens&(1<<token) == 0 || !w.mayExpire(s, token) {
 			continue
 		}
 		n := *s
@@ -271,8 +275,8 @@ func (w *world) mayExpire(s *state, token uint8) bool {
 
 func (w *world) expire(n *state, a int, token uint8) {
 	before := n.entries[a]
-	n.entries[a] = before.expire(token)
-	w.transitions.record(before, operation{verb: expire, token: token}, n.entries[a], reply{})
+	n.entries[a] = before.Expire(token)
+	w.transitions.record(before, model.Operation{Verb: model.Expire, Token: token}, n.entries[a], model.Reply{})
 }
 
 // evict lets an entry vanish, or its hash.
@@ -281,27 +285,27 @@ func (w *world) evict(s *state, a int) {
 		return
 	}
 	e := s.entries[a]
-	if e.state == driver.Versioned || e.state == driver.Held && w.loseHolds {
+	if e.State == driver.Versioned || e.State == driver.Held && w.loseHolds {
 		n := *s
 		n.left.evictions--
-		n.entries[a] = entry{state: driver.Empty, hash: e.hash}
+		n.entries[a] = model.Entry{State: driver.Empty, Hash: e.Hash}
 		w.emit(&n, "cache", "evicts the entry")
 	}
-	if e.hash.version != 0 {
+	if e.Hash.Version != 0 {
 		n := *s
 		n.left.evictions--
-		n.entries[a].hash = hash{}
+		n.entries[a].Hash = model.Hash{}
 		w.emit(&n, "cache", "evicts the hash")
 	}
 }
 
 func (w *world) corrupt(s *state, a int) {
-	if s.left.corrupted == 0 || s.entries[a].state != driver.Versioned {
+	if s.left.corrupted == 0 || s.entries[a].State != driver.Versioned {
 		return
 	}
 	n := *s
 	n.left.corrupted--
-	n.entries[a] = entry{state: driver.Empty, corrupt: true, hash: s.entries[a].hash}
+	n.entries[a] = model.Entry{State: driver.Empty, Corrupt: true, Hash: s.entries[a].Hash}
 	w.emit(&n, "cache", "garbles the entry")
 }
 
@@ -317,8 +321,8 @@ func (w *world) inspect(s *state) string {
 	for a := range w.layout.anchors() {
 		e := s.entries[a]
 		for f := primary; f <= secondary; f++ {
-			value := payloadFrom(e.lookup(f).Value)
-			if value != 0 && value.content() != w.content(s, uint8(a)) {
+			value := model.PayloadFrom(e.Lookup(f).Value)
+			if value != 0 && value.Content() != w.content(s, uint8(a)) {
 				return "whoever looks is told " + value.String() + ", but the store has " + letter(w.content(s, uint8(a)))
 			}
 		}
@@ -352,8 +356,8 @@ func (w *world) canonical(s *state) state {
 		}
 	}
 	for a := range w.layout.anchors() {
-		name(n.entries[a].version)
-		name(n.entries[a].hash.version)
+		name(n.entries[a].Version)
+		name(n.entries[a].Hash.Version)
 	}
 	w.sortReaders(&n, &names)
 	for i := range n.readers {
@@ -362,7 +366,7 @@ func (w *world) canonical(s *state) state {
 	}
 	for a := range w.layout.anchors() {
 		e := &n.entries[a]
-		e.version, e.hash.version = names[e.version], names[e.hash.version]
+		e.Version, e.Hash.Version = names[e.Version], names[e.Hash.Version]
 	}
 	for i := range n.readers {
 		r := &n.readers[i]
@@ -378,16 +382,16 @@ func (w *world) canonical(s *state) state {
 // dropDeadFills forgets the fills under a version that the entry no longer has. No
 // entry gets a version back.
 func (w *world) dropDeadFills(n *state) {
-	if w.flaws.fillAnyVersion {
+	if w.flaws.FillAnyVersion {
 		return
 	}
 	for i, spec := range w.readers {
 		r := &n.readers[i]
 		e := n.entries[spec.anchor]
-		if r.fill.version == 0 || spec.field != primary || e.version == r.fill.version {
+		if r.fill.version == 0 || spec.field != primary || e.Version == r.fill.version {
 			continue
 		}
-		w.transitions.recordFill(e, operation{verb: fill, version: r.fill.version, value: r.fill.value})
+		w.transitions.recordFill(e, model.Operation{Verb: model.Fill, Version: r.fill.version, Value: r.fill.value})
 		r.fill = pendingFill{}
 	}
 }
@@ -410,9 +414,9 @@ func (w *world) sortWriters(n *state) {
 func (n *state) swapWriters(i, j int) {
 	n.writers[i], n.writers[j] = n.writers[j], n.writers[i]
 	for a := range n.entries {
-		tokens := n.entries[a].tokens
+		tokens := n.entries[a].Tokens
 		both := (tokens>>(2*i) ^ tokens>>(2*j)) & 3
-		n.entries[a].tokens = tokens ^ both<<(2*i) ^ both<<(2*j)
+		n.entries[a].Tokens = tokens ^ both<<(2*i) ^ both<<(2*j)
 	}
 	for k := range n.strays {
 		switch v := &n.strays[k]; {

@@ -2,6 +2,7 @@ package protocol_test
 
 import (
 	"github.com/graphcache/graphcache/internal/protocol"
+	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
 // writePhase is what a writer does next.
@@ -51,7 +52,7 @@ func (n *state) writerKey(i int) [7 + maxAnchors]uint8 {
 		}
 	}
 	for a := range n.entries {
-		key[7+a] = n.entries[a].tokens >> (2 * i) & 3
+		key[7+a] = n.entries[a].Tokens >> (2 * i) & 3
 	}
 	return key
 }
@@ -179,7 +180,7 @@ func (w *world) placeHolds(s *state, i int) {
 		w.batchDone(&n, i, protocol.HoldsPlaced, protocol.HoldsFailed)
 		w.emit(&n, writerNames[i], "holds")
 
-		v := stray{verb: hold, anchor: a, token: token}
+		v := stray{verb: model.Hold, anchor: a, token: token}
 		w.lose(s, &carriedOut, i, v, func(n *state) {
 			w.batchDone(n, i, protocol.HoldsPlaced, protocol.HoldsFailed)
 		})
@@ -203,7 +204,7 @@ func (w *world) releaseHolds(s *state, i int) {
 		w.batchDone(&n, i, protocol.Released, protocol.ReleaseFailed)
 		w.emit(&n, writerNames[i], "releases")
 
-		v := stray{verb: release, anchor: a, token: token, stamp: stamp}
+		v := stray{verb: model.Release, anchor: a, token: token, stamp: stamp}
 		w.lose(s, &carriedOut, i, v, func(n *state) {
 			w.batchDone(n, i, protocol.Released, protocol.ReleaseFailed)
 		})
@@ -219,7 +220,7 @@ func (w *world) lose(s, carriedOut *state, i int, v stray, done func(*state)) {
 	later := *s
 	later.addStray(v)
 	does := [...]string{"holds, and is not answered", "sends a hold that is lost", "gives up a hold that is under way"}
-	if v.verb == release {
+	if v.verb == model.Release {
 		does = [...]string{"releases, and is not answered", "sends a release that is lost", "gives up a release that is under way"}
 	}
 	for k, n := range [...]state{*carriedOut, *s, later} {
@@ -233,16 +234,16 @@ func (w *world) lose(s, carriedOut *state, i int, v stray, done func(*state)) {
 
 func (w *world) hold(n *state, a, token uint8) {
 	before := n.entries[a]
-	after, outcome := before.hold(token, w.flaws)
-	w.transitions.record(before, operation{verb: hold, token: token}, after, reply{outcome: outcome})
+	after, outcome := before.Hold(token, w.flaws)
+	w.transitions.record(before, model.Operation{Verb: model.Hold, Token: token}, after, model.Reply{Outcome: outcome})
 	n.entries[a] = after
 }
 
 func (w *world) release(n *state, a, token, stamp uint8) {
 	before := n.entries[a]
-	after, outcome := before.release(token, stamp, w.flaws)
-	op := operation{verb: release, token: token, stamp: stamp}
-	w.transitions.record(before, op, after, reply{outcome: outcome})
+	after, outcome := before.Release(token, stamp, w.flaws)
+	op := model.Operation{Verb: model.Release, Token: token, Stamp: stamp}
+	w.transitions.record(before, op, after, model.Reply{Outcome: outcome})
 	n.entries[a] = after
 }
 
@@ -302,7 +303,7 @@ func (w *world) stall(s *state, i int) {
 	w.event(&n, i, protocol.HoldsFailed)
 	w.emit(&n, writerNames[i], "finds its holds too old")
 	for a := range w.layout.anchors() {
-		if token := w.token(s, i); s.entries[a].tokens&(1<<token) != 0 {
+		if token := w.token(s, i); s.entries[a].Tokens&(1<<token) != 0 {
 			w.expire(&expired, a, token)
 		}
 	}
