@@ -260,6 +260,8 @@ func (r *request) judge(e driver.Entry) protocol.Found {
 	if e.Value == nil {
 		return protocol.Nothing
 	}
+	// The cache may have gone back in time since the read began: rewind.go.
+	r.generation = max(r.generation, r.kind.generation.Load())
 	env, err := unseal(e.Value, r.anchor, r.field)
 	if err == nil && env.generation < r.generation {
 		return protocol.Short // from before the kind was last invalidated

@@ -34,12 +34,14 @@ type shared struct {
 	closing     chan struct{}               // closed by Close
 	stopLooking func(context.Context) error // nil if there are no looks
 
+	stopWatching func() // ends the watch for rewinds of the cache; nil if it cannot tell
+
 	generations map[string]*atomic.Uint64 // of the kinds, by name
 
 	dropped   func(anchor) bool // set by tests
 	unchecked bool              // set by tests
 
-	storeReads, storeWrites, cacheErrors atomic.Int64
+	storeReads, storeWrites, cacheErrors, cacheRewinds atomic.Int64
 
 	mu         sync.Mutex // protects what follows
 	closed     bool
@@ -119,6 +121,7 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	}
 	s.namespaces[""] = g
 	s.keepLooking(store)
+	s.watchCache(store)
 	return g, nil
 }
 
@@ -206,6 +209,9 @@ func (g *Graph) Close(ctx context.Context) error {
 		close(s.closing)
 	}
 	s.mu.Unlock()
+	if s.stopWatching != nil {
+		s.stopWatching()
+	}
 	err := s.wait(ctx)
 	if s.stopLooking != nil {
 		if stopped := s.stopLooking(ctx); err == nil {

@@ -11,6 +11,9 @@ type Stats struct {
 	StoreReads, StoreWrites int64
 	// CacheErrors are cache calls that failed or were not answered in time.
 	CacheErrors int64
+	// CacheRewinds are the times that the cache may have gone back in time, as after a
+	// failover, so that all cached values were dropped.
+	CacheRewinds int64
 	// Kinds has the counts of each kind by its name.
 	Kinds map[string]KindStats
 }
@@ -64,8 +67,8 @@ func (g *Graph) Stats() Stats {
 	s := Stats{
 		StoreReads:  g.shared.storeReads.Load(),
 		StoreWrites: g.shared.storeWrites.Load(),
-		CacheErrors: g.shared.cacheErrors.Load(),
-		Kinds:       make(map[string]KindStats, len(g.shared.counters)),
+		CacheErrors: g.shared.cacheErrors.Load(), CacheRewinds: g.shared.cacheRewinds.Load(),
+		Kinds: make(map[string]KindStats, len(g.shared.counters)),
 	}
 	for name, c := range g.shared.counters {
 		s.Kinds[name] = c.stats()

@@ -104,3 +104,13 @@ type FeedEvent struct {
 	// unknown or absent.
 	Before, After Document
 }
+
+// Rewinder is a [Cache] that can tell when it may have gone back in time: its server
+// was started again with old data, or a replica was promoted that did not have all
+// writes yet. Holds may be missing then, and values may be back that were invalidated.
+type Rewinder interface {
+	// OnRewind arranges for f to be called when that has happened, before any call
+	// returns what the cache found afterwards, and as often as it happens. f does not
+	// wait, and does not call the cache. The result ends the arrangement.
+	OnRewind(f func()) (stop func())
+}

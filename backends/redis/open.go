@@ -1,0 +1,295 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Options are the settings of a [Backend]. The zero Options, and nil, consist entirely
+// of default values.
+type Options struct {
+	// Prefix starts every key. Services that share a server have prefixes of their own,
+	// or are given keys of their own by the identity of their store. Up to 64 bytes
+	// without braces. Default "gc:".
+	Prefix string
+	// Logger receives what happens in the background, and what is unwise in the
+	// settings of the client or the server. Default slog.Default().
+	Logger *slog.Logger
+	// BatchTimeout is how long a connection may take to answer a pipeline before it
+	// counts as failed and is closed. A caller waits no longer than its context lets
+	// it, whatever this is. Default 200 ms.
+	BatchTimeout time.Duration
+	// CompressAbove is the size in bytes from which cached values are compressed, with
+	// S2 (a variant of Snappy). It saves memory and network for some processor time of
+	// every reader; values are mostly worth it from some KiB on. Processes that differ
+	// in it read each other's values. Default 0, which compresses nothing.
+	CompressAbove int
+}
+
+const maxPrefix = 64
+
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	c.Prefix = cmp.Or(c.Prefix, "gc:")
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.BatchTimeout = cmp.Or(c.BatchTimeout, 200*time.Millisecond)
+	switch {
+	case len(c.Prefix) > maxPrefix || strings.ContainsAny(c.Prefix, "{}"):
+		return c, fmt.Errorf("redis: %w: Options.Prefix %q: up to %d bytes without braces", driver.ErrInvalid, c.Prefix, maxPrefix)
+	case c.BatchTimeout < 0:
+		return c, fmt.Errorf("redis: %w: Options.BatchTimeout is %v: negative", driver.ErrInvalid, c.BatchTimeout)
+	case c.CompressAbove < 0:
+		return c, fmt.Errorf("redis: %w: Options.CompressAbove is %d: negative", driver.ErrInvalid, c.CompressAbove)
+	}
+	return c, nil
+}
+
+// Open returns a backend for the server at a URL:
+//
+//	redis://user:password@host:6379/0            one server, or a Cluster that it is part of
+//	rediss://…                                   the same over TLS
+//	unix://user:password@/path/to/socket?db=0    one server on this machine
+//	redis://host1:6379?addr=host2:6379&addr=…    a Cluster, by some of its nodes
+//	redis://host1:26379?master_name=main&addr=…  Sentinel, by the addresses of sentinels
+//
+// The parameters of go-redis's ParseURL, ParseClusterURL and ParseFailoverURL work as
+// well. What the URL leaves open is set as [OpenUniversal] says.
+//
+// Open does not fail when nobody answers: a service must be able to start while its
+// cache is down. It says so to the logger.
+func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The error has the URL in it, and that may have a password.
+		return nil, fmt.Errorf("redis: %w: the URL cannot be parsed", driver.ErrInvalid)
+	}
+	var client goredis.UniversalClient
+	query := u.Query()
+	switch {
+	case query.Has("master_name"):
+		var f *goredis.FailoverOptions
+		if f, err = goredis.ParseFailoverURL(rawURL); err == nil {
+			client, err = newFailover(f)
+		}
+	case query.Has("addr"):
+		var c *goredis.ClusterOptions
+		if c, err = goredis.ParseClusterURL(rawURL); err == nil {
+			client, err = newCluster(c)
+		}
+	default:
+		var s *goredis.Options
+		if s, err = goredis.ParseURL(rawURL); err != nil {
+			break
+		}
+		single := newSingle(s)
+		client = single
+		if inCluster(ctx, single) {
+			var c *goredis.ClusterOptions
+			if c, err = goredis.ParseClusterURL(rawURL); err == nil {
+				client, err = newCluster(c)
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("redis: open %s: %w: %w", u.Redacted(), driver.ErrInvalid, err)
+	}
+	return start(ctx, client, true, o)
+}
+
+// OpenUniversal returns a backend for the server, the Sentinel group (if MasterName is
+// set) or the Cluster (if there are several addresses, or IsClusterMode is set) that
+// the options describe. They are copied. Where they are 0 they become
+//
+//	MaxRetries               -1       what is sent again is decided by graphcache
+//	ContextTimeoutEnabled    true     always
+//	DialTimeout              500 ms
+//	DialerRetries            1        attempts
+//	ReadTimeout              500 ms   WriteTimeout too
+//	PoolTimeout              100 ms
+//	MaintNotificationsConfig off
+//
+// Replica reads (ReadOnly, RouteByLatency, RouteRandomly) are refused: a replica is
+// behind. Longer time-outs are respected, and reported to the logger.
+func OpenUniversal(ctx context.Context, options *goredis.UniversalOptions, opts *Options) (*Backend, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if options == nil {
+		return nil, fmt.Errorf("redis: %w: the options are nil", driver.ErrInvalid)
+	}
+	u := *options
+	var client goredis.UniversalClient
+	switch {
+	case u.MasterName != "":
+		if u.RouteByLatency || u.RouteRandomly {
+			return nil, errReplicaReads
+		}
+		client, err = newFailover(u.Failover())
+	case len(u.Addrs) > 1 || u.IsClusterMode:
+		client, err = newCluster(u.Cluster())
+	case u.ReadOnly || u.RouteByLatency || u.RouteRandomly:
+		return nil, errReplicaReads
+	default:
+		single := newSingle(u.Simple())
+		client = single
+		if inCluster(ctx, single) {
+			client, err = newCluster(u.Cluster())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, client, true, o)
+}
+
+var errReplicaReads = fmt.Errorf("redis: %w: ReadOnly, RouteByLatency and RouteRandomly read from replicas, which are behind", driver.ErrInvalid)
+
+// New returns a backend on a client that the caller goes on to own: Close leaves it
+// open. Clients that read from replicas, and a Ring, are refused. Time-outs and retries
+// with which a call could hang are reported to the logger once.
+//
+// The backend adds hooks to the client, by which it learns of new connections.
+func New(ctx context.Context, client goredis.UniversalClient, opts *Options) (*Backend, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var slow string
+	switch c := client.(type) {
+	case *goredis.Client:
+		if c == nil {
+			return nil, fmt.Errorf("redis: %w: the client is nil", driver.ErrInvalid)
+		}
+		s := c.Options()
+		slow = slowness(s.MaxRetries, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
+	case *goredis.ClusterClient:
+		if c == nil {
+			return nil, fmt.Errorf("redis: %w: the client is nil", driver.ErrInvalid)
+		}
+		s := c.Options()
+		if s.ReadOnly || s.RouteByLatency || s.RouteRandomly {
+			return nil, errReplicaReads
+		}
+		slow = slowness(0, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
+	default:
+		return nil, fmt.Errorf("redis: %w: a client of type %T: use a Client or a ClusterClient", driver.ErrInvalid, client)
+	}
+	if slow != "" {
+		o.Logger.WarnContext(ctx, "graphcache: the redis client can make callers wait for long when redis does not answer", "settings", slow)
+	}
+	return start(ctx, client, false, o)
+}
+
+// slowness names the settings with which a call could hang.
+func slowness(retries, dials int, contextual bool, dial, read, write time.Duration) string {
+	const most = 2 * time.Second
+	var bad []string
+	add := func(is bool, format string, args ...any) {
+		if is {
+			bad = append(bad, fmt.Sprintf(format, args...))
+		}
+	}
+	add(!contextual, "ContextTimeoutEnabled is false")
+	add(retries > 0, "MaxRetries is %d", retries)
+	add(dials > 1, "DialerRetries is %d", dials)
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{{"DialTimeout", dial}, {"ReadTimeout", read}, {"WriteTimeout", write}} {
+		add(d.v <= 0 || d.v > most, "%s is %v", d.name, d.v)
+	}
+	return strings.Join(bad, ", ")
+}
+
+// quick fills in what go-redis would set to seconds.
+func quick(retries, dials *int, contextual *bool, dial, read, write, pool *time.Duration) {
+	*contextual = true
+	setDefault(retries, -1)
+	setDefault(dials, 1)
+	setDefault(dial, 500*time.Millisecond)
+	setDefault(read, 500*time.Millisecond)
+	setDefault(write, 500*time.Millisecond)
+	setDefault(pool, 100*time.Millisecond)
+}
+
+func setDefault[T comparable](v *T, def T) { *v = cmp.Or(*v, def) }
+
+func setNotifications(c **maintnotifications.Config) {
+	if *c == nil {
+		*c = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	}
+}
+
+func newFailover(f *goredis.FailoverOptions) (goredis.UniversalClient, error) {
+	if f.RouteByLatency || f.RouteRandomly || f.ReplicaOnly {
+		return nil, errReplicaReads
+	}
+	quick(&f.MaxRetries, &f.DialerRetries, &f.ContextTimeoutEnabled, &f.DialTimeout, &f.ReadTimeout, &f.WriteTimeout, &f.PoolTimeout)
+	return goredis.NewFailoverClient(f), nil
+}
+
+func newCluster(c *goredis.ClusterOptions) (goredis.UniversalClient, error) {
+	if c.ReadOnly || c.RouteByLatency || c.RouteRandomly {
+		return nil, errReplicaReads
+	}
+	quick(&c.MaxRetries, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.PoolTimeout)
+	setNotifications(&c.MaintNotificationsConfig)
+	return goredis.NewClusterClient(c), nil
+}
+
+func newSingle(s *goredis.Options) *goredis.Client {
+	quick(&s.MaxRetries, &s.DialerRetries, &s.ContextTimeoutEnabled, &s.DialTimeout, &s.ReadTimeout, &s.WriteTimeout, &s.PoolTimeout)
+	setNotifications(&s.MaintNotificationsConfig)
+	return goredis.NewClient(s)
+}
+
+// inCluster reports whether the server says that it is part of a Cluster. If it is, the
+// client is closed.
+func inCluster(ctx context.Context, client *goredis.Client) bool {
+	info, err := client.Info(ctx, "cluster").Result()
+	if err != nil || parseInfo(info)["cluster_enabled"] != "1" {
+		return false
+	}
+	_ = client.Close()
+	return true
+}
+
+// start makes the backend, and asks the server whether it is one that will do.
+func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Options) (*Backend, error) {
+	b := &Backend{opts: o, client: client, owned: owned}
+	if c, ok := client.(*goredis.ClusterClient); ok {
+		b.cluster = c
+	} else {
+		b.single = newNode(b)
+	}
+	b.watch.start(ctx, b)
+	err := b.check(ctx)
+	switch {
+	case errors.Is(err, driver.ErrInvalid):
+		return nil, errors.Join(err, b.Close(ctx))
+	case err != nil:
+		o.Logger.WarnContext(ctx, "graphcache: redis does not answer yet", "error", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,339 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// Calls of concurrent goroutines share pipelines: while one is under way, what comes
+// is queued, and leaves together with the next one. So a single caller waits for
+// nothing, and many pay for few writes and reads of the connection.
+//
+// go-redis has something like it (AutoPipeline), which is not used: it forgets a
+// command's deadline once the command is queued, sends a failed batch again as a whole,
+// and mixes commands for a node that hangs with those for nodes that answer.
+
+const (
+	// A lane has one pipeline under way, which lets the next one grow long. If that one
+	// takes longer than pipePatience, as over a slow network or in a server that is
+	// busy, others follow it without waiting, up to pipeWidth.
+	pipeWidth    = 4
+	pipePatience = time.Millisecond
+	// maxBatchCalls and maxBatchBytes bound a pipeline.
+	maxBatchCalls = 512
+	maxBatchBytes = 256 << 10
+	// largeCall is the size above which calls have a pipeline of their own, so that
+	// nobody else waits for them.
+	largeCall = 64 << 10
+)
+
+// lane sets apart what must not wait for each other: look-ups and claims on the one
+// side, on the other fills, which are large, and the holds of writes.
+type lane int
+
+const (
+	readLane lane = iota
+	writeLane
+	lanes
+)
+
+// pipe is one lane to one node.
+type pipe struct {
+	n *node
+
+	mu      sync.Mutex // protects what follows
+	queue   []*job
+	running int
+	sent    time.Time // the last pipeline
+}
+
+// job is what one goroutine waits for.
+type job struct {
+	calls    []call
+	size     int
+	deadline time.Time
+	done     chan struct{} // has an element when all calls have their answers
+	left     atomic.Bool   // nobody waits any more
+}
+
+// submit queues the job, and sees to it that somebody sends it.
+func (p *pipe) submit(j *job) {
+	if j.size > largeCall {
+		go p.flush([]*job{j})
+		return
+	}
+	p.mu.Lock()
+	p.queue = append(p.queue, j)
+	start := p.running == 0 || p.running < pipeWidth && time.Since(p.sent) > pipePatience
+	if start {
+		p.running++
+	}
+	p.mu.Unlock()
+	if start {
+		go p.run()
+	}
+}
+
+// run sends what is queued until nothing is.
+func (p *pipe) run() {
+	for {
+		batch := p.take()
+		if len(batch) == 0 {
+			return
+		}
+		p.flush(batch)
+	}
+}
+
+// take takes a batch off the queue. If there is none the sender counts as gone.
+func (p *pipe) take() []*job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	calls, size, n := 0, 0, 0
+	for _, j := range p.queue {
+		calls += len(j.calls)
+		size += j.size
+		if n > 0 && (calls > maxBatchCalls || size > maxBatchBytes) {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		p.running--
+		return nil
+	}
+	p.sent = time.Now()
+	batch := p.queue[:n:n]
+	p.queue = p.queue[n:]
+	if len(p.queue) == 0 {
+		p.queue = nil
+	}
+	return batch
+}
+
+// flush sends the calls of the jobs in one pipeline, and those whose script the server
+// does not know once more with the source.
+func (p *pipe) flush(batch []*job) {
+	deadline := time.Now().Add(p.n.b.opts.BatchTimeout)
+	var cmds []goredis.Cmder
+	for _, j := range batch {
+		if j.left.Load() {
+			continue // its calls have not been sent, and will not be
+		}
+		if j.deadline.After(deadline) {
+			deadline = j.deadline
+		}
+		for i := range j.calls {
+			cmds = append(cmds, j.calls[i].cmd)
+		}
+	}
+	defer func() {
+		for _, j := range batch {
+			j.done <- struct{}{}
+		}
+	}()
+	if len(cmds) == 0 {
+		return
+	}
+	ctx, cancel := context.WithDeadline(noContext, deadline)
+	defer cancel()
+	if !p.n.exec(ctx, cmds) {
+		return
+	}
+	p.sendSources(ctx, batch)
+}
+
+// sendSources sends the calls of unknown scripts again.
+func (p *pipe) sendSources(ctx context.Context, batch []*job) {
+	var unknown []*call
+	var again []goredis.Cmder
+	for _, j := range batch {
+		for i := range j.calls {
+			if c := &j.calls[i]; c.unknownScript() {
+				unknown = append(unknown, c)
+				again = append(again, c.withSource())
+			}
+		}
+	}
+	if len(again) == 0 {
+		return
+	}
+	p.n.b.counters.sources.Add(int64(len(again)))
+	p.n.exec(ctx, again)
+	for i, c := range unknown {
+		c.adopt(again[i])
+	}
+}
+
+// node is a server, or in a Cluster one of its masters.
+type node struct {
+	b       *Backend
+	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	pipes   [lanes]pipe
+}
+
+func newNode(b *Backend) *node {
+	n := &node{b: b, breaker: newBreaker(b)}
+	for i := range n.pipes {
+		n.pipes[i].n = n
+	}
+	return n
+}
+
+// exec sends one pipeline, unless the breaker is open, and reports whether the server
+// answered. Every command has its answer or an error afterwards.
+func (n *node) exec(ctx context.Context, cmds []goredis.Cmder) bool {
+	done, err := n.breaker.Allow()
+	if err != nil {
+		err = errors.Join(errBreaker, err)
+		for _, c := range cmds {
+			c.SetErr(err)
+		}
+		n.b.counters.rejected.Add(int64(len(cmds)))
+		return false
+	}
+	pipeline := n.b.client.Pipeline()
+	for _, c := range cmds {
+		_ = pipeline.Process(ctx, c) // which only queues it
+	}
+	_, _ = pipeline.Exec(ctx) // its error is the first of the commands'
+	err = outage(cmds)
+	done(err)
+	n.b.counters.batches.Add(1)
+	n.b.counters.calls.Add(int64(len(cmds)))
+	if err != nil {
+		n.b.counters.failed.Add(1)
+	}
+	return err == nil
+}
+
+var errBreaker = errors.New("not asked, because it did not answer lately")
+
+// outage returns the first error that says that the server does not serve, nil if it
+// does. What it says about one command is none.
+func outage(cmds []goredis.Cmder) error {
+	for _, c := range cmds {
+		if err := c.Err(); err != nil && isOutage(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+func isOutage(err error) bool {
+	var reply goredis.Error
+	if !errors.As(err, &reply) {
+		return true // it is of the network, or of the client
+	}
+	return goredis.IsLoadingError(err) || goredis.IsClusterDownError(err) || goredis.IsMasterDownError(err) ||
+		goredis.IsReadOnlyError(err) || goredis.IsMaxClientsError(err) || goredis.IsAuthError(err)
+}
+
+// do sends the calls, those of each node in one pipeline that they share with others',
+// and waits until they have their answers or ctx ends. If it returns an error, the
+// commands belong to somebody else and must not be touched any more, and so does that of
+// a call that was lost: each of them may have been applied or may still be.
+func (b *Backend) do(ctx context.Context, l lane, calls []call) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redis: %w: %w", driver.ErrUnavailable, err)
+	}
+	if b.closed.Load() {
+		return errClosed
+	}
+	if b.cluster == nil {
+		j := newJob(ctx, calls)
+		b.single.pipes[l].submit(j)
+		return b.await(ctx, j)
+	}
+	jobs, nodes, err := b.split(ctx, calls)
+	if err != nil {
+		return fmt.Errorf("redis: find the nodes of the Cluster: %w: %w", driver.ErrUnavailable, err)
+	}
+	for n, j := range jobs {
+		n.pipes[l].submit(j)
+	}
+	// A node that does not answer spoils nothing but its own part.
+	for n, j := range jobs {
+		if err := b.await(ctx, j); err != nil {
+			for i := range calls {
+				if nodes[i] == n {
+					calls[i].lost = err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// await waits for a job until ctx ends.
+func (b *Backend) await(ctx context.Context, j *job) error {
+	select {
+	case <-j.done:
+		j.calls = nil
+		idleJobs.Put(j)
+		return nil
+	case <-ctx.Done():
+		j.left.Store(true)
+		b.counters.left.Add(int64(len(j.calls)))
+		return fmt.Errorf("redis: no answer in time: %w: %w", driver.ErrUnavailable, ctx.Err())
+	}
+}
+
+// split makes a job for each node that has some of the calls' keys, and says which node
+// that is for each call.
+func (b *Backend) split(ctx context.Context, calls []call) (jobs map[*node]*job, nodes []*node, err error) {
+	jobs, nodes = make(map[*node]*job), make([]*node, len(calls))
+	for i := range calls {
+		master, err := b.cluster.MasterForKey(ctx, calls[i].key)
+		if err != nil {
+			return nil, nil, err
+		}
+		nodes[i] = b.nodeOf(master)
+		j := jobs[nodes[i]]
+		if j == nil {
+			j = newJob(ctx, nil)
+			jobs[nodes[i]] = j
+		}
+		j.calls = append(j.calls, calls[i])
+		j.size += calls[i].size
+	}
+	return jobs, nodes, nil
+}
+
+// idleJobs are those that nobody uses. One whose caller has left is not among them.
+var idleJobs = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }}
+
+func newJob(ctx context.Context, calls []call) *job {
+	j := idleJobs.Get().(*job)
+	j.calls, j.size = calls, 0
+	j.deadline, _ = ctx.Deadline()
+	for i := range calls {
+		j.size += calls[i].size
+	}
+	return j
+}
+
+// nodeOf returns the node that a client of a Cluster leads to.
+func (b *Backend) nodeOf(master *goredis.Client) *node {
+	if n, ok := b.nodes.Load(master); ok {
+		return n.(*node)
+	}
+	n, _ := b.nodes.LoadOrStore(master, newNode(b))
+	return n.(*node)
+}
+
+// noContext is for what has no caller: commands carry a context that nobody reads, and
+// a pipeline is of many callers.
+var noContext = context.Background()

@@ -1,0 +1,131 @@
+package redis
+
+import (
+	"crypto/sha1" //nolint:gosec // the name that Redis gives a script
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// script is a Lua script that touches one key, KEYS[1], and no other.
+type script struct {
+	source string
+	sha    string
+}
+
+func newScript(parts ...string) *script {
+	source := strings.Join(parts, "\n")
+	sum := sha1.Sum([]byte(source)) //nolint:gosec // see above
+	return &script{source, hex.EncodeToString(sum[:])}
+}
+
+// call is a command on one key, or a script. When [Backend.do] has returned without an
+// error, its answer is in cmd.
+type call struct {
+	key    string
+	cmd    goredis.Cmder
+	script *script // nil: a plain command
+	size   int     // of its arguments in bytes, more or less
+	lost   error   // set by do: nobody waits for the answer any more
+}
+
+// once is the command of a script. go-redis would send it again, with the rest of its
+// pipeline, when a node of a Cluster does not answer, and an addition would count twice.
+type once struct{ *goredis.Cmd }
+
+// NoRetry implements goredis.Cmder.
+func (once) NoRetry() bool { return true }
+
+// plain returns a call of a command that answers with a string. The key is its first
+// argument.
+func plain(command, key string, args ...any) call {
+	all := make([]any, 0, 2+len(args))
+	all = append(append(all, command, key), args...)
+	return call{key: key, cmd: goredis.NewStringCmd(noContext, all...), size: sizeOf(all)}
+}
+
+// run returns a call of a script.
+func (s *script) run(key string, args ...any) call {
+	all := make([]any, 0, 4+len(args))
+	all = append(append(all, "evalsha", s.sha, 1, key), args...)
+	return call{key: key, cmd: once{goredis.NewCmd(noContext, all...)}, script: s, size: sizeOf(all)}
+}
+
+// sizeOf adds up the arguments that may be long.
+func sizeOf(args []any) int {
+	n := 16 * len(args)
+	for _, a := range args {
+		switch a := a.(type) {
+		case string:
+			n += len(a)
+		case []byte:
+			n += len(a)
+		}
+	}
+	return n
+}
+
+// err returns the error of the call's answer.
+func (c *call) err() error {
+	if c.lost != nil {
+		return c.lost
+	}
+	return c.cmd.Err()
+}
+
+// failure says why the call has no answer, nil if it has one. That there is nothing is
+// an answer.
+func (c *call) failure() error {
+	err := c.err()
+	if err == nil || errors.Is(err, goredis.Nil) {
+		return nil
+	}
+	if errors.Is(err, driver.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("redis: %s: %w: %w", c.cmd.Name(), driver.ErrUnavailable, err)
+}
+
+// wrongType reports whether the key has something else than the command is for.
+func (c *call) wrongType() bool {
+	err := c.err()
+	return err != nil && goredis.HasErrorPrefix(err, "WRONGTYPE")
+}
+
+// text returns the answer of a plain command, and whether there is one.
+func (c *call) text() (string, bool) {
+	cmd := c.cmd.(*goredis.StringCmd)
+	return cmd.Val(), cmd.Err() == nil
+}
+
+// reply returns the answer of a script.
+func (c *call) reply() any { return c.cmd.(once).Val() }
+
+// withSource returns the call again, with the whole script in place of its name.
+func (c *call) withSource() goredis.Cmder {
+	args := c.cmd.Args()
+	all := make([]any, len(args))
+	copy(all, args)
+	all[0], all[1] = "eval", c.script.source
+	return once{goredis.NewCmd(noContext, all...)}
+}
+
+// adopt takes over the answer of a repeated call.
+func (c *call) adopt(again goredis.Cmder) {
+	from, to := again.(once), c.cmd.(once)
+	to.SetVal(from.Val())
+	to.SetErr(from.Err())
+}
+
+// unknownScript reports whether the server does not have the call's script.
+func (c *call) unknownScript() bool {
+	if c.script == nil || c.cmd.Err() == nil {
+		return false
+	}
+	return goredis.HasErrorPrefix(c.cmd.Err(), "NOSCRIPT")
+}

@@ -1,0 +1,79 @@
+package graphcache
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// A cache that may have gone back in time (driver.Rewinder) is dealt with like the
+// invalidation of every kind: from that moment on this process takes no value of an
+// earlier generation, and it raises the generations in the store, so that the others do
+// the same once they have looked, and what they fill is worth something to this one.
+// They mostly meet the server themselves before that.
+
+// watchCache arranges for rewinds to be noticed until the graph is closed.
+func (s *shared) watchCache(store driver.Store) {
+	cache, ok := s.opts.Cache.(driver.Rewinder)
+	if !ok {
+		return
+	}
+	s.stopWatching = cache.OnRewind(func() { s.rewound(store) })
+}
+
+// rewound raises all generations, here at once and in the store in the background.
+func (s *shared) rewound(store driver.Store) {
+	s.cacheRewinds.Add(1)
+	least := uint64(time.Now().UnixMilli()) // as in InvalidateKind
+	names := make([]string, 0, len(s.generations))
+	for name, known := range s.generations {
+		least = max(least, known.Load()+1)
+		names = append(names, name)
+	}
+	for _, known := range s.generations {
+		raise(known, least)
+	}
+	keeper, ok := store.(driver.Generations)
+	if !ok {
+		return
+	}
+	s.spawn(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			select {
+			case <-s.closing:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		s.raiseInStore(ctx, keeper, names, least)
+	})
+}
+
+// raiseInStore tries until it succeeds or ctx ends.
+func (s *shared) raiseInStore(ctx context.Context, keeper driver.Generations, names []string, least uint64) {
+	for {
+		err := s.raiseOnce(ctx, keeper, names, least)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		s.opts.Logger.WarnContext(ctx, "graphcache: the cache may have old values, and the store does not take the news: this process alone refuses them", "error", err)
+		if sleep(ctx, s.opts.LookPeriod+rand.N(s.opts.LookPeriod)) != nil {
+			return
+		}
+	}
+}
+
+func (s *shared) raiseOnce(ctx context.Context, keeper driver.Generations, names []string, least uint64) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
+	defer cancel()
+	return keeper.Raise(ctx, names, least)
+}
