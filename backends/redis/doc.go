@@ -1,2 +1,69 @@
-// Package redis keeps graphcache's cache, counters and logs in Redis. (To be written.)
+// Package redis keeps graphcache's cache, counters and logs in Redis: one server, a
+// Sentinel group, or a Cluster, of Redis 7.0 or later.
+//
+//	backend, err := redis.Open(ctx, "redis://localhost:6379", nil)
+//	defer backend.Close(ctx)
+//	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: backend.Cache()})
+//
+// [Open] takes a URL, [OpenUniversal] the options of go-redis, [New] a client that you
+// have. A [Backend] is opened once and shared by all graphs of a process.
+//
+// # How to run the server
+//
+// The cache needs no persistence, and is better off without: set
+//
+//	save ""
+//	appendonly no
+//	maxmemory 2gb
+//	maxmemory-policy allkeys-lfu
+//
+// A server that comes back with old data is noticed (see below), and then everything
+// that is cached is dropped; so a dump is loaded for nothing. Under memory pressure
+// values are evicted, and now and then the mark of a write that is under way: Stats
+// counts these as LostHolds. Policies that prefer keys with a short life, or any key at
+// random, evict marks first: do not use volatile-ttl, volatile-random and
+// allkeys-random. With noeviction nothing is lost, and once the memory is full nothing
+// new is cached; writes still work. [Open] logs a warning for what is unwise.
+//
+// The backend's keys start with Options.Prefix, "gc:" by default, and all of them
+// expire. A user of its own needs these permissions:
+//
+//	user graphcache on >password resetkeys ~gc:* resetchannels &gc:* -@all
+//	  +get +getrange +hget +hmget +eval +evalsha +info +config|get
+//	  +set +del +unlink +hset +hdel +pexpire +pexpireat +pttl +time (used by the scripts)
+//
+// # What is promised
+//
+// Each step of the protocol is one command or one script on one key, so that nothing
+// depends on several keys changing together, and a Cluster can be resized under load. A
+// hit is a GET, without a script; the look-ups of a hop are one pipeline, in a Cluster
+// one for each node. A miss is a look-up, a claim and a fill, which nobody waits for. A
+// write is two round trips.
+//
+// Concurrent callers share pipelines, and each waits no longer than its context lets
+// it, whatever becomes of the others. After five pipelines in a row that a node did not
+// answer, calls to it fail at once for about half a second, until one has come through.
+// Nothing is sent twice but scripts that the server did not know.
+//
+// What the server says about itself is compared whenever a connection is new: the run
+// id, the replication id and the role. When it was started again or a replica was
+// promoted, it may have values that were invalidated, so the graphs on this backend
+// accept no value from before, and the other processes learn of it through the store.
+// What cannot be noticed this way, and is bounded by the life of a value:
+//
+//   - A write whose mark was lost with a server or evicted, by a process that then dies
+//     before its write has ended, or whose release is lost too.
+//   - A deposed master that this process still reaches, and others do not, until the
+//     connection ends or it learns that it is a replica.
+//   - In a Cluster, a node that lost its role and got it back by force (CLUSTER FAILOVER
+//     TAKEOVER) while it was used without a pause of a second.
+//
+// A key that has been overwritten by something else is a miss, and is replaced by the
+// next fill if it still has the same bytes; the mark of a write is never among them.
+//
+// # Special considerations
+//
+// A stamp (driver.Stamp) of up to 255 bytes is kept for 30 seconds after a write; a
+// value that is cached with a TTL shorter than what is left of that lives as long as the
+// stamp does.
 package redis

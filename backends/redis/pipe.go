@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ const (
 	// maxBatchCalls and maxBatchBytes bound a pipeline.
 	maxBatchCalls = 512
 	maxBatchBytes = 256 << 10
+	// maxJobCalls is how many calls of one caller are sent at once.
+	maxJobCalls = 4096
 	// largeCall is the size above which calls have a pipeline of their own, so that
 	// nobody else waits for them.
 	largeCall = 64 << 10
@@ -252,6 +255,16 @@ func (b *Backend) do(ctx context.Context, l lane, calls []call) error {
 	if b.closed.Load() {
 		return errClosed
 	}
+	for part := range slices.Chunk(calls, maxJobCalls) {
+		if err := b.doPart(ctx, l, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doPart is do for calls of which one pipeline is not too much.
+func (b *Backend) doPart(ctx context.Context, l lane, calls []call) error {
 	if b.cluster == nil {
 		j := newJob(ctx, calls)
 		b.single.pipes[l].submit(j)

@@ -1,9 +1,11 @@
 // Flights loads airports and the flights between them into a graph in memory, asks
 // it a few questions about one airport and the state that it is in, and shows how
-// much of the work the cache takes off the store.
+// much of the work the cache takes off the store. The cache is in memory too, or in a
+// Redis server; the answers and the figures are the same.
 //
 //	go run ./examples/flights -from SEA -limit 5
 //	go run ./examples/flights -state OR -above 500
+//	go run ./examples/flights -cache redis://localhost:6379
 //
 // The kinds are declared in this file, and so are the queries that follow edges;
 // survey.go has those that ask for fields. load.go fills the graph, counting.go
@@ -21,6 +23,8 @@ import (
 
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/memory"
+	"github.com/graphcache/graphcache/backends/redis"
+	"github.com/graphcache/graphcache/driver"
 )
 
 // Airport is an object. Its ID is the code that everybody knows it by.
@@ -70,6 +74,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	limit := flags.Int("limit", 5, "list at most `n` routes, and so many airports a page")
 	state := flags.String("state", "", "the `state` whose airports to list (default: the one that the airport is in)")
 	above := flags.Int("above", 5000, "list the routes from the airport with more than `n` flights")
+	cacheURL := flags.String("cache", "", "keep cached values in the Redis server at this `URL`, such as redis://localhost:6379 (default: in memory)")
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -87,7 +92,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 
-	r, err := explore(ctx, graphcache.ID[Airport](*from), *limit, survey{state: *state, above: *above})
+	cache, err := openCache(ctx, *cacheURL)
+	if err != nil {
+		fmt.Fprintf(stderr, "flights: -cache: %v\n", err)
+		return 2
+	}
+	r, err := explore(ctx, cache, graphcache.ID[Airport](*from), *limit, survey{state: *state, above: *above})
 	if err == nil && *asJSON {
 		err = r.writeJSON(stdout)
 	} else if err == nil {
@@ -104,16 +114,29 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
+// openCache returns the cache at the URL, or one in memory if that is empty.
+func openCache(ctx context.Context, url string) (driver.Cache, error) {
+	if url == "" {
+		return memory.NewCache(nil), nil
+	}
+	backend, err := redis.Open(ctx, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return backend.Cache(), nil
+}
+
 // explore opens a graph, loads it, and asks the same questions three times: of an
-// empty cache, of a full one, and after a write. Then it makes the survey.
-func explore(ctx context.Context, from graphcache.ID[Airport], limit int, s survey) (_ *report, err error) {
+// empty cache, of a full one, and after a write. Then it makes the survey. It closes
+// the cache.
+func explore(ctx context.Context, shared driver.Cache, from graphcache.ID[Airport], limit int, s survey) (_ *report, err error) {
 	var seen counter
 	store := countingStore{memory.NewStore(nil), &seen}
-	cache := countingCache{memory.NewCache(nil), &seen}
+	cache := countingCache{shared, &seen}
 	// The time-out is long so that the figures do not depend on how busy the machine is.
 	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache, ReadTimeout: time.Second})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, cache.Close(ctx), store.Close(ctx))
 	}
 	defer func() { err = errors.Join(err, g.Close(ctx), cache.Close(ctx), store.Close(ctx)) }()
 

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graphcache/graphcache/internal/redistest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -264,5 +266,25 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("stdout should be empty:\n%s", &stdout)
 			}
 		})
+	}
+}
+
+// TestRedis runs the program on a Redis server: nothing that it prints depends on where
+// the cache is.
+func TestRedis(t *testing.T) {
+	want := runJSON(t)
+	got := runJSON(t, "-cache", "redis://"+redistest.Start(t).Addr)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("with Redis in place of memory (-memory +redis):\n%s", diff)
+	}
+}
+
+func TestBadCacheURL(t *testing.T) {
+	var stderr bytes.Buffer
+	if code := run(t.Context(), []string{"-cache", "http://:secret@localhost"}, io.Discard, &stderr); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	if s := stderr.String(); !strings.Contains(s, "-cache") || strings.Contains(s, "secret") {
+		t.Errorf("the error output is %q: it should name the flag and not the password", s)
 	}
 }
