@@ -2,6 +2,8 @@ package backendtest
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/graphcache/graphcache/driver"
 )
@@ -11,9 +13,15 @@ import (
 type FaultyCache struct {
 	*Faults
 	cache driver.Cache
+
+	mu      sync.Mutex // protects rewinds
+	rewinds []*func()
 }
 
-var _ driver.Cache = (*FaultyCache)(nil)
+var (
+	_ driver.Cache    = (*FaultyCache)(nil)
+	_ driver.Rewinder = (*FaultyCache)(nil)
+)
 
 // NewFaultyCache wraps a cache. With a nil hook it only counts.
 func NewFaultyCache(cache driver.Cache, hook Hook) *FaultyCache {
@@ -43,6 +51,34 @@ func (c *FaultyCache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.O
 // Release implements driver.Cache.
 func (c *FaultyCache) Release(ctx context.Context, releases []driver.Release) ([]driver.Outcome, error) {
 	return do(ctx, c.Faults, "Release", releases, c.cache.Release, nil)
+}
+
+// OnRewind implements driver.Rewinder, whether or not the cache behind it does.
+func (c *FaultyCache) OnRewind(f func()) (stop func()) {
+	inner := func() {}
+	if r, ok := c.cache.(driver.Rewinder); ok {
+		inner = r.OnRewind(f)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rewinds = append(c.rewinds, &f)
+	return func() {
+		inner()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.rewinds = slices.DeleteFunc(c.rewinds, func(g *func()) bool { return g == &f })
+	}
+}
+
+// Rewind says that the cache may have gone back in time. It is for the test to see to
+// it that it has.
+func (c *FaultyCache) Rewind() {
+	c.mu.Lock()
+	all := slices.Clone(c.rewinds)
+	c.mu.Unlock()
+	for _, f := range all {
+		(*f)()
+	}
 }
 
 // Close implements driver.Cache. It is neither shown to the hook nor counted.
