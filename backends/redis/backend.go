@@ -22,6 +22,7 @@ type Backend struct {
 	nodes   sync.Map               // *goredis.Client → *node, in a Cluster
 	watch   watch
 	closed  atomic.Bool
+	closing chan struct{} // closed by Close
 
 	counters struct {
 		batches, calls, failed, rejected, left, sources, opened, rewinds, corrupt atomic.Int64
@@ -46,7 +47,11 @@ var errClosed = fmt.Errorf("redis: closed: %w", driver.ErrUnavailable)
 // under way may fail, later ones do; a second Close does nothing. Closing the Cache,
 // the Counters or the Log does the same.
 func (b *Backend) Close(context.Context) error {
-	if b.closed.Swap(true) || !b.owned {
+	if b.closed.Swap(true) {
+		return nil
+	}
+	close(b.closing)
+	if !b.owned {
 		return nil
 	}
 	if err := b.client.Close(); err != nil {

@@ -18,9 +18,9 @@ const (
 	breakerPause = 500 * time.Millisecond
 )
 
-// newBreaker returns the breaker of a node: calls of a server that does not answer fail
+// newBreaker returns the breaker of the node at an address: calls of a server that does not answer fail
 // at once, and nobody waits for its time-outs.
-func newBreaker(b *Backend) *gobreaker.TwoStepCircuitBreaker[any] {
+func newBreaker(b *Backend, addr string) *gobreaker.TwoStepCircuitBreaker[any] {
 	return gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Timeout:     breakerPause*3/4 + rand.N(breakerPause/2),
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
@@ -28,9 +28,9 @@ func newBreaker(b *Backend) *gobreaker.TwoStepCircuitBreaker[any] {
 			switch {
 			case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
 				b.counters.opened.Add(1)
-				b.opts.Logger.WarnContext(context.Background(), "graphcache: redis does not answer: it is not asked for a while")
+				b.opts.Logger.WarnContext(context.Background(), "graphcache: redis does not answer: it is not asked for a while", "node", addr)
 			case to == gobreaker.StateClosed:
-				b.opts.Logger.InfoContext(context.Background(), "graphcache: redis answers again")
+				b.opts.Logger.InfoContext(context.Background(), "graphcache: redis answers again", "node", addr)
 			}
 		},
 	})

@@ -384,11 +384,10 @@ func (c *Cache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Outcome
 			}
 			continue
 		}
-		e, err := c.looked(&calls[i], nil)
-		switch {
-		case err != nil:
+		switch err := calls[i].failure(); {
+		case err != nil && !calls[i].wrongType():
 			first = firstOf(first, err)
-		case e.State == driver.Versioned && e.Version == f.Version:
+		case c.hasVersion(&calls[i], f.Version):
 			second = append(second, i)
 		default:
 			outcomes[i] = driver.Refused
@@ -402,6 +401,13 @@ func (c *Cache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Outcome
 		first = c.refuse(ctx, fills, outcomes, full)
 	}
 	return outcomes, first
+}
+
+// hasVersion reports whether the entry whose start was read has the version.
+func (c *Cache) hasVersion(start *call, version uint64) bool {
+	raw, _ := start.text()
+	h, ok := parseEntry(raw, true)
+	return ok && h.state == driver.Versioned && h.version == version
 }
 
 // outcome reads the answer of a script that says whether it did what it was to do.

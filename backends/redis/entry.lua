@@ -18,7 +18,7 @@ end
 -- read returns the entry, and its bytes; no entry if they are not one.
 local function read(at)
   local raw = redis.pcall('GET', KEYS[1])
-  if not raw then
+  if not raw or raw == '' then
     return {state = 'E', stamp = '', keep = 0}, false
   end
   if type(raw) == 'table' then

@@ -79,8 +79,9 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 		return nil, err
 	}
 	u, err := url.Parse(rawURL)
-	if err != nil {
-		// The error has the URL in it, and that may have a password.
+	if err != nil || u.Scheme != "unix" && strings.Contains(u.Path, "@") {
+		// The error has the URL in it, and that may have a password; what follows a
+		// password that is not escaped may be the rest of it.
 		return nil, fmt.Errorf("redis: %w: the URL cannot be parsed", driver.ErrInvalid)
 	}
 	var client goredis.UniversalClient
@@ -111,7 +112,8 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("redis: open %s: %w: %w", u.Redacted(), driver.ErrInvalid, err)
+		// Without the parameters, of which one may be a password.
+		return nil, fmt.Errorf("redis: open %s://%s: %w: %w", u.Scheme, u.Host, driver.ErrInvalid, err)
 	}
 	return start(ctx, client, true, o)
 }
@@ -277,11 +279,11 @@ func inCluster(ctx context.Context, client *goredis.Client) bool {
 
 // start makes the backend, and asks the server whether it is one that will do.
 func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Options) (*Backend, error) {
-	b := &Backend{opts: o, client: client, owned: owned}
+	b := &Backend{opts: o, client: client, owned: owned, closing: make(chan struct{})}
 	if c, ok := client.(*goredis.ClusterClient); ok {
 		b.cluster = c
 	} else {
-		b.single = newNode(b)
+		b.single = newNode(b, client.(*goredis.Client).Options().Addr)
 	}
 	b.watch.start(ctx, b)
 	err := b.check(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,18 +35,20 @@ const (
 	maxBatchBytes = 256 << 10
 	// maxJobCalls is how many calls of one caller are sent at once.
 	maxJobCalls = 4096
-	// largeCall is the size above which calls have a pipeline of their own, so that
-	// nobody else waits for them.
+	// largeCall is the size above which calls have a lane of their own, so that nobody
+	// else waits for them.
 	largeCall = 64 << 10
 )
 
-// lane sets apart what must not wait for each other: look-ups and claims on the one
-// side, on the other fills, which are large, and the holds of writes.
+// lane sets apart what must not wait for each other: look-ups and claims; fills and the
+// holds of writes; and of all of them those that are large. There are no more pipelines
+// at once than a pool has connections, however many are large.
 type lane int
 
 const (
 	readLane lane = iota
 	writeLane
+	largeLane
 	lanes
 )
 
@@ -56,7 +59,20 @@ type pipe struct {
 	mu      sync.Mutex // protects what follows
 	queue   []*job
 	running int
+	parked  int       // senders that wait for work
 	sent    time.Time // the last pipeline
+
+	wake chan struct{} // has an element for each parked sender that has been called
+}
+
+// sender is one goroutine that sends a pipe's batches, and its memory. It is kept when
+// there is nothing to send: a new one would have to grow its stack for every batch, which
+// costs more than the batch.
+type sender struct {
+	p        *pipe
+	batch    []*job
+	cmds     []goredis.Cmder
+	pipeline goredis.Pipeliner
 }
 
 // job is what one goroutine waits for.
@@ -70,35 +86,43 @@ type job struct {
 
 // submit queues the job, and sees to it that somebody sends it.
 func (p *pipe) submit(j *job) {
-	if j.size > largeCall {
-		go p.flush([]*job{j})
-		return
-	}
 	p.mu.Lock()
 	p.queue = append(p.queue, j)
 	start := p.running == 0 || p.running < pipeWidth && time.Since(p.sent) > pipePatience
 	if start {
 		p.running++
 	}
+	call := start && p.parked > 0
+	if call {
+		p.parked--
+	}
 	p.mu.Unlock()
-	if start {
-		go p.run()
+	switch {
+	case call:
+		p.wake <- struct{}{}
+	case start:
+		go (&sender{p: p}).run()
 	}
 }
 
-// run sends what is queued until nothing is.
-func (p *pipe) run() {
+// run sends what is queued, until the backend is closed.
+func (s *sender) run() {
 	for {
-		batch := p.take()
-		if len(batch) == 0 {
+		for s.take() {
+			s.flush()
+			runtime.Gosched() // callers that have their answers may have more to ask
+		}
+		select {
+		case <-s.p.wake:
+		case <-s.p.n.b.closing:
 			return
 		}
-		p.flush(batch)
 	}
 }
 
-// take takes a batch off the queue. If there is none the sender counts as gone.
-func (p *pipe) take() []*job {
+// take takes a batch off the queue. If there is none the sender is parked.
+func (s *sender) take() bool {
+	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	calls, size, n := 0, 0, 0
@@ -112,22 +136,23 @@ func (p *pipe) take() []*job {
 	}
 	if n == 0 {
 		p.running--
-		return nil
+		p.parked++
+		return false
 	}
 	p.sent = time.Now()
-	batch := p.queue[:n:n]
-	p.queue = p.queue[n:]
-	if len(p.queue) == 0 {
-		p.queue = nil
-	}
-	return batch
+	s.batch = append(s.batch[:0], p.queue[:n]...)
+	rest := copy(p.queue, p.queue[n:])
+	clear(p.queue[rest:])
+	p.queue = p.queue[:rest]
+	return true
 }
 
 // flush sends the calls of the jobs in one pipeline, and those whose script the server
 // does not know once more with the source.
-func (p *pipe) flush(batch []*job) {
+func (s *sender) flush() {
+	p, batch := s.p, s.batch
 	deadline := time.Now().Add(p.n.b.opts.BatchTimeout)
-	var cmds []goredis.Cmder
+	cmds := s.cmds[:0]
 	for _, j := range batch {
 		if j.left.Load() {
 			continue // its calls have not been sent, and will not be
@@ -147,9 +172,14 @@ func (p *pipe) flush(batch []*job) {
 	if len(cmds) == 0 {
 		return
 	}
-	ctx, cancel := context.WithDeadline(noContext, deadline)
-	defer cancel()
-	if !p.n.exec(ctx, cmds) {
+	s.cmds = cmds
+	ctx := until{noContext, deadline}
+	if s.pipeline == nil {
+		s.pipeline = p.n.b.client.Pipeline()
+	}
+	answered := p.n.exec(ctx, s.pipeline, cmds)
+	defer clear(cmds)
+	if !answered {
 		return
 	}
 	p.sendSources(ctx, batch)
@@ -171,7 +201,7 @@ func (p *pipe) sendSources(ctx context.Context, batch []*job) {
 		return
 	}
 	p.n.b.counters.sources.Add(int64(len(again)))
-	p.n.exec(ctx, again)
+	p.n.exec(ctx, p.n.b.client.Pipeline(), again)
 	for i, c := range unknown {
 		c.adopt(again[i])
 	}
@@ -184,17 +214,25 @@ type node struct {
 	pipes   [lanes]pipe
 }
 
-func newNode(b *Backend) *node {
-	n := &node{b: b, breaker: newBreaker(b)}
+func newNode(b *Backend, addr string) *node {
+	n := &node{b: b, breaker: newBreaker(b, addr)}
 	for i := range n.pipes {
-		n.pipes[i].n = n
+		n.pipes[i].n, n.pipes[i].wake = n, make(chan struct{}, pipeWidth)
 	}
 	return n
 }
 
+// submit queues the job in the lane, or in that of what is large.
+func (n *node) submit(l lane, j *job) {
+	if j.size > largeCall {
+		l = largeLane
+	}
+	n.pipes[l].submit(j)
+}
+
 // exec sends one pipeline, unless the breaker is open, and reports whether the server
 // answered. Every command has its answer or an error afterwards.
-func (n *node) exec(ctx context.Context, cmds []goredis.Cmder) bool {
+func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []goredis.Cmder) bool {
 	done, err := n.breaker.Allow()
 	if err != nil {
 		err = errors.Join(errBreaker, err)
@@ -204,11 +242,8 @@ func (n *node) exec(ctx context.Context, cmds []goredis.Cmder) bool {
 		n.b.counters.rejected.Add(int64(len(cmds)))
 		return false
 	}
-	pipeline := n.b.client.Pipeline()
-	for _, c := range cmds {
-		_ = pipeline.Process(ctx, c) // which only queues it
-	}
-	_, _ = pipeline.Exec(ctx) // its error is the first of the commands'
+	_ = pipeline.BatchProcess(ctx, cmds...) // which only queues them
+	_, _ = pipeline.Exec(ctx)               // its error is the first of the commands'
 	err = outage(cmds)
 	done(err)
 	n.b.counters.batches.Add(1)
@@ -267,7 +302,7 @@ func (b *Backend) do(ctx context.Context, l lane, calls []call) error {
 func (b *Backend) doPart(ctx context.Context, l lane, calls []call) error {
 	if b.cluster == nil {
 		j := newJob(ctx, calls)
-		b.single.pipes[l].submit(j)
+		b.single.submit(l, j)
 		return b.await(ctx, j)
 	}
 	jobs, nodes, err := b.split(ctx, calls)
@@ -275,7 +310,7 @@ func (b *Backend) doPart(ctx context.Context, l lane, calls []call) error {
 		return fmt.Errorf("redis: find the nodes of the Cluster: %w: %w", driver.ErrUnavailable, err)
 	}
 	for n, j := range jobs {
-		n.pipes[l].submit(j)
+		n.submit(l, j)
 	}
 	// A node that does not answer spoils nothing but its own part.
 	for n, j := range jobs {
@@ -301,6 +336,9 @@ func (b *Backend) await(ctx context.Context, j *job) error {
 		j.left.Store(true)
 		b.counters.left.Add(int64(len(j.calls)))
 		return fmt.Errorf("redis: no answer in time: %w: %w", driver.ErrUnavailable, ctx.Err())
+	case <-b.closing:
+		j.left.Store(true) // the senders may have gone
+		return errClosed
 	}
 }
 
@@ -343,10 +381,19 @@ func (b *Backend) nodeOf(master *goredis.Client) *node {
 	if n, ok := b.nodes.Load(master); ok {
 		return n.(*node)
 	}
-	n, _ := b.nodes.LoadOrStore(master, newNode(b))
+	n, _ := b.nodes.LoadOrStore(master, newNode(b, master.Options().Addr))
 	return n.(*node)
 }
 
 // noContext is for what has no caller: commands carry a context that nobody reads, and
 // a pipeline is of many callers.
 var noContext = context.Background()
+
+// until is a context that says when it ends, and does not tell: connections take their
+// deadlines from it, and a timer would be for nobody.
+type until struct {
+	context.Context
+	deadline time.Time
+}
+
+func (u until) Deadline() (time.Time, bool) { return u.deadline, true }
