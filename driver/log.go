@@ -72,9 +72,9 @@ import (
 // that were not confirmed have Outcome Unknown; if the result is nil, that is all
 // of them. An element that is Unknown may have been applied, or be applied later.
 //
-// For a server with scripts: one hash holds a key, with the entries in Cap fields
-// named by position modulo Cap, and the epoch, the position, the counts and the
-// producers in others. Members may live in a key of their own, whose name has the
+// For a server with scripts: one hash holds a key, the epoch, the position, the counts
+// and the producers in some fields and the entries in others, those of a batch together,
+// so that another Cap moves nothing. Members may live in a key of their own, whose name has the
 // epoch in it: adding one twice is the same as once, so they can follow when the
 // batch is confirmed, and a repetition brings them along if they did not.
 type Log interface {

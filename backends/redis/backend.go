@@ -21,6 +21,7 @@ type Backend struct {
 	single  *node                  // nil if it is one
 	nodes   sync.Map               // *goredis.Client → *node, in a Cluster
 	watch   watch
+	log     *Log
 	closed  atomic.Bool
 	closing chan struct{} // closed by Close
 
@@ -32,11 +33,11 @@ type Backend struct {
 // Cache returns the backend as a cache. All its caches are the same.
 func (b *Backend) Cache() *Cache { return &Cache{b} }
 
-// Counters returns the backend as counters.
+// Counters returns the backend as counters. All its counters are the same.
 func (b *Backend) Counters() *Counters { return &Counters{b} }
 
-// Log returns the backend as a log.
-func (b *Backend) Log() *Log { return &Log{b: b} }
+// Log returns the backend as a log. All its logs are the same.
+func (b *Backend) Log() *Log { return b.log }
 
 // Client returns the client that the backend uses.
 func (b *Backend) Client() goredis.UniversalClient { return b.client }

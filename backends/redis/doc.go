@@ -28,9 +28,17 @@
 // The backend's keys start with Options.Prefix, "gc:" by default, and all of them
 // expire. A user of its own needs these permissions:
 //
-//	user graphcache on >password resetkeys ~gc:* resetchannels &gc:* -@all
-//	  +get +getrange +hget +hmget +eval +evalsha +info +config|get
-//	  +set +del +unlink +hset +hdel +pexpire +pexpireat +pttl +time (used by the scripts)
+//	the cache        +info +get +getrange +hget +eval +evalsha
+//	                 +time +set +del +unlink +pexpire +hset +hdel
+//	counters         +pttl +hmget +sadd +scard +sismember as well
+//	logs             +hmget +hkeys +hlen +pfadd +pfcount +publish +subscribe +ping as well
+//	in a Cluster     +cluster|slots +command as well
+//
+// on the keys ~gc:* and, for logs, the channel &gc:*; for instance
+//
+//	ACL SETUSER app reset on >password ~gc:* &gc:* +info +get …
+//
+// With config|get, it is warned of unwise settings.
 //
 // # What is promised
 //

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -11,15 +12,13 @@ import (
 	"sync"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"github.com/graphcache/graphcache/driver"
 )
 
 // A key's log is a hash under the key that ends in l, with these fields:
 //
 //	h                 the head, see below
-//	e and a number    the entry whose position is that number modulo the ring
+//	e and a number    a block of entries, newest first, each with its length in 4 bytes
 //	p and a name      the last number of that producer, and in which turn it came
 //	t                 the types: each with its length in 2 bytes, its name and its count
 //	s                 the sparkline: the width of a bucket in milliseconds, the number
@@ -32,26 +31,31 @@ import (
 //	epoch, position, total
 //	created           in milliseconds since 1970
 //	turn              the number of batches applied
-//	ring              2 bytes: how many names entries have, at least as many as there are
 //	held              2 bytes: how many entries there are
 //	producers         2 bytes: how many are remembered
 //	members           1 byte: 1 if there ever were some
+//	top               2 bytes: the number of the newest block, which is 0 after 65535
+//	tip               4 bytes: its length
+//	counts            2 bytes for each block, newest first: how many entries it has
 //
-// The ring is the Cap when all agree on it: then a new entry overwrites the one that it
-// drives out. Under a smaller Cap entries are removed one by one, and it takes a greater
-// one, when it has filled the ring, to move them to other names.
+// A batch is a block, or is added to the newest one while that is small: so the server
+// moves few and long strings, where a field for each entry takes almost three times as
+// long to read. The oldest block may have entries that do not count any more: it goes
+// when none does. Caps that differ change nothing but how many count.
 //
 // Members are a HyperLogLog under the key that ends in u and the epoch.
 
 const (
-	logHeadLen = 48
+	logHeadLen = 52 // without the counts
 	maxExact   = 1<<53 - 1
-	// logRoundBytes is the size from which batches of one call are sent one round trip
-	// after the other, so that each of them has a chance to be answered in time.
+	// logRoundBytes is the size from which the batches of a call are sent in several
+	// round trips, so that each of these has a chance to be answered in time.
 	logRoundBytes = 1 << 20
 	// logReply is about the size of an answer with entries. It counts like that of a
 	// call: others on the connection should not wait for many of them.
 	logReply = 8 << 10
+	// logBlock is the length up to which batches are joined to one block.
+	logBlock = 2 << 10
 	// maxLogEpochs is the number of keys whose epoch a Log keeps in mind.
 	maxLogEpochs = 4096
 )
@@ -71,8 +75,8 @@ var (
 	//go:embed logmembers.lua
 	logMembersLua string
 
-	logLimits = fmt.Sprintf("local CAP, PRODUCERS, TYPES, BUCKETS = %d, %d, %d, %d",
-		driver.MaxLogCap, driver.LogProducers, driver.LogTypes, driver.LogBuckets)
+	logLimits = fmt.Sprintf("local CAP, PRODUCERS, TYPES, BUCKETS, BLOCK = %d, %d, %d, %d, %d",
+		driver.MaxLogCap, driver.LogProducers, driver.LogTypes, driver.LogBuckets, logBlock)
 
 	logAppendScript   = newScript(withMemory, logLimits, logLua, logAppendLua)
 	logSnapshotScript = newScript(onlyReads, logLimits, logLua, logSnapshotLua)
@@ -84,10 +88,10 @@ var (
 // standard error of 0.8 percent, and of less up to a few thousand members. What is under
 // a log's key and not of its making counts as nothing, and the next batch replaces it.
 //
-// A call of Append is one round trip, and one more for keys that have members, which
-// then live at least as long. It is several where it has a key more than once, or more
-// than 1 MiB to send. Snapshot is one round trip, and one more when the Log comes across
-// a key with members or finds it in a new epoch.
+// A call is one round trip for each 512 of its elements. Append needs one more for keys
+// that have members, which then live at least as long, and further ones where it has a
+// key more than once, or more than 1 MiB to send. Snapshot needs one more when the Log
+// comes across a key with members or finds it in a new epoch.
 type Log struct {
 	b *Backend
 
@@ -141,24 +145,38 @@ type logHead struct {
 	driver.LogHead
 	created time.Time
 	members bool
+	held    int
+	counts  string // of the blocks, 2 bytes each
 }
 
 // parseLogHead reads a head. It accepts what log.lua accepts.
 func parseLogHead(raw string) (h logHead, ok bool) {
-	if len(raw) != logHeadLen || raw[0] != 'L' {
+	if len(raw) < logHeadLen || raw[0] != 'L' || len(raw)%2 != 0 || len(raw) > logHeadLen+2*(driver.MaxLogCap+1) {
 		return h, false
 	}
 	epoch, seq, total, created, turn := be64(raw[1:]), be64(raw[9:]), be64(raw[17:]), be64(raw[25:]), be64(raw[33:])
-	ring, held, producers := be16(raw[41:]), be16(raw[43:]), be16(raw[45:])
-	if epoch == 0 || max(seq, total, turn) > maxExact || created > latest || ring < 1 || ring > driver.MaxLogCap ||
-		held > ring || uint64(held) > seq || producers > 2*driver.LogProducers || raw[47] > 1 {
+	held, producers := be16(raw[41:]), be16(raw[43:])
+	if epoch == 0 || max(seq, total, turn) > maxExact || created > latest || held > driver.MaxLogCap ||
+		uint64(held) > seq || producers > 2*driver.LogProducers || raw[45] > 1 {
+		return h, false
+	}
+	counts, sum := raw[logHeadLen:], 0
+	for i := 0; i < len(counts); i += 2 {
+		n := be16(counts[i:])
+		if n == 0 {
+			return h, false
+		}
+		sum += n
+	}
+	if sum < held {
 		return h, false
 	}
 	h.Outcome = driver.Done
 	h.Position = driver.Position{Epoch: epoch, Seq: int64(seq)}
 	h.Total = int64(total)
 	h.created = time.UnixMilli(int64(created))
-	h.members = raw[47] == 1
+	h.members = raw[45] == 1
+	h.held, h.counts = held, counts
 	return h, true
 }
 
@@ -210,7 +228,7 @@ func (a *logAppend) round(ctx context.Context, from int) (next int) {
 	sent := make(map[string]bool)
 	for next = from; next < len(a.batches); next++ {
 		b := &a.batches[next]
-		if sent[b.Key] || size >= logRoundBytes {
+		if sent[b.Key] || size >= logRoundBytes || len(calls) == maxBatchCalls {
 			break
 		}
 		if a.lost[b.Key] {
@@ -219,6 +237,9 @@ func (a *logAppend) round(ctx context.Context, from int) (next int) {
 		sent[b.Key] = true
 		c := a.l.batch(b)
 		size += c.size
+		for _, m := range b.Members {
+			size += 16 + len(m) // they follow together as well
+		}
 		calls, which = append(calls, c), append(which, next)
 	}
 	if err := a.l.b.do(ctx, writeLane, calls); err != nil {
@@ -290,25 +311,16 @@ func logHeadOf(c *call) (logHead, error) {
 // batch returns the call that applies a batch. It shares nothing with it that the caller
 // may change.
 func (l *Log) batch(b *driver.LogBatch) call {
-	const fixed = 11
+	const fixed = 12
 	types, times := sumTypes(b.Types), sumTimes(b.Times, b.Bucket.Milliseconds())
-	args := make([]any, 0, fixed+len(b.Entries)+2*len(types)+2*len(times))
+	args := make([]any, 0, fixed+2*len(types)+2*len(times))
 	members := 0
 	if len(b.Members) > 0 {
 		members = 1
 	}
 	epoch := rand.Uint64N(1<<64-1) + 1
 	args = append(args, versionBytes(epoch), b.Producer, versionBytes(b.Number), b.Cap, millis(b.TTL), b.Added, b.Counted,
-		members, b.Bucket.Milliseconds(), len(b.Entries), len(types))
-	var all strings.Builder
-	for _, e := range b.Entries {
-		all.Write(e)
-	}
-	rest := all.String()
-	for _, e := range b.Entries {
-		args = append(args, rest[:len(e)])
-		rest = rest[len(e):]
-	}
+		members, b.Bucket.Milliseconds(), len(b.Entries), len(types), logBlockOf(b.Entries))
 	for _, c := range types {
 		args = append(args, c.Type, c.Count)
 	}
@@ -316,6 +328,23 @@ func (l *Log) batch(b *driver.LogBatch) call {
 		args = append(args, bucket, count)
 	}
 	return logAppendScript.run(l.b.key(b.Key, logSuffix), args...)
+}
+
+// logBlockOf returns a block of entries.
+func logBlockOf(entries [][]byte) string {
+	size := 0
+	for _, e := range entries {
+		size += 4 + len(e)
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for _, e := range entries {
+		var n [4]byte
+		binary.BigEndian.PutUint32(n[:], uint32(len(e)))
+		b.Write(n[:])
+		b.Write(e)
+	}
+	return b.String()
 }
 
 // sumTypes adds up what a batch says about each type, and keeps the order in which they
@@ -359,7 +388,17 @@ func sumTimes(counts []driver.LogTime, width int64) map[int64]int64 {
 	return sums
 }
 
-// Heads implements driver.Log, in one round trip and without a script.
+// read sends calls that read: no more at once than are sure to be answered in time.
+func (l *Log) read(ctx context.Context, calls []call) error {
+	for some := range slices.Chunk(calls, maxBatchCalls) {
+		if err := l.b.do(ctx, readLane, some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Heads implements driver.Log, without a script.
 func (l *Log) Heads(ctx context.Context, keys []string) ([]driver.LogHead, error) {
 	if err := cmp.Or(driver.ValidateLogKeys(keys), l.ready(ctx)); err != nil {
 		return nil, err
@@ -368,7 +407,7 @@ func (l *Log) Heads(ctx context.Context, keys []string) ([]driver.LogHead, error
 	for i, k := range keys {
 		calls[i] = plain("hget", l.b.key(k, logSuffix), "h")
 	}
-	if err := l.b.do(ctx, readLane, calls); err != nil {
+	if err := l.read(ctx, calls); err != nil {
 		return nil, err
 	}
 	var first error
@@ -376,11 +415,14 @@ func (l *Log) Heads(ctx context.Context, keys []string) ([]driver.LogHead, error
 	heads := make([]driver.LogHead, len(keys))
 	for i := range calls {
 		c := &calls[i]
-		if err := c.failure(); err != nil && !goredis.HasErrorPrefix(c.cmd.Err(), "WRONGTYPE") {
+		var raw string
+		there := false
+		if err := c.failure(); err == nil {
+			raw, there = c.text()
+		} else if !c.wrongType() {
 			first = firstOf(first, err)
 			continue
 		}
-		raw, there := c.text()
 		h, ok := parseLogHead(raw)
 		if there && !ok {
 			l.b.counters.corrupt.Add(1)
@@ -394,7 +436,7 @@ func (l *Log) Heads(ctx context.Context, keys []string) ([]driver.LogHead, error
 	return heads, first
 }
 
-// After implements driver.Log, in one round trip.
+// After implements driver.Log.
 func (l *Log) After(ctx context.Context, reads []driver.LogAfter) ([]driver.LogDelta, error) {
 	for _, r := range reads {
 		if err := r.Validate(); err != nil {
@@ -408,7 +450,7 @@ func (l *Log) After(ctx context.Context, reads []driver.LogAfter) ([]driver.LogD
 	for i, r := range reads {
 		calls[i] = logAfterScript.run(l.b.key(r.Key, logSuffix), versionBytes(r.Position.Epoch), r.Position.Seq)
 	}
-	if err := l.b.do(ctx, readLane, calls); err != nil {
+	if err := l.read(ctx, calls); err != nil {
 		return nil, err
 	}
 	var first error
@@ -422,7 +464,7 @@ func (l *Log) After(ctx context.Context, reads []driver.LogAfter) ([]driver.LogD
 		}
 		s := driver.LogSnapshot{Head: h.LogHead}
 		if parts != nil {
-			s.Entries = logEntries(parts[1], h.Position.Seq)
+			s.Entries = logEntries(&h, parts[1])
 		}
 		deltas[i], known = s.After(reads[i].Position), true
 	}
@@ -454,28 +496,41 @@ func logReplyOf(c *call, n int) (h logHead, parts []any, err error) {
 	return h, parts, nil
 }
 
-// logEntries copies the entries of an answer, up to the first that is not there, and no
-// more than there can be.
-func logEntries(list any, most int64) [][]byte {
-	values, _ := list.([]any)
-	if int64(len(values)) > most {
-		values = values[:most]
-	}
-	size := 0
-	for i, v := range values {
-		e, ok := v.(string)
-		if !ok {
-			values = values[:i]
+// logEntries returns the entries of the newest blocks, up to the first that is damaged.
+func logEntries(h *logHead, list any) [][]byte {
+	blocks, _ := list.([]any)
+	var entries [][]byte
+	for i, v := range blocks {
+		block, _ := v.(string)
+		if 2*i >= len(h.counts) {
 			break
 		}
-		size += len(e)
+		count := be16(h.counts[2*i:])
+		some, ok := parseBlock(block, count)
+		entries = append(entries, some...)
+		if !ok {
+			break
+		}
 	}
-	all := make([]byte, 0, size)
-	entries := make([][]byte, len(values))
-	for i, v := range values {
-		start := len(all)
-		all = append(all, v.(string)...)
-		entries[i] = all[start:len(all):len(all)]
+	return entries[:min(len(entries), h.held)]
+}
+
+// parseBlock returns the entries of a block, and whether they are as many as they should
+// be and there is nothing else.
+func parseBlock(block string, count int) (entries [][]byte, ok bool) {
+	rest := []byte(block) // theirs is the caller's
+	entries = make([][]byte, 0, min(count, len(rest)/4))
+	for range count {
+		if len(rest) < 4 {
+			return entries, false
+		}
+		n := binary.BigEndian.Uint32(rest)
+		rest = rest[4:]
+		if uint64(n) > uint64(len(rest)) {
+			return entries, false
+		}
+		entries = append(entries, rest[:n:n])
+		rest = rest[n:]
 	}
-	return entries
+	return entries, len(rest) == 0
 }

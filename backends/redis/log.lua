@@ -1,5 +1,5 @@
 -- A key's log is the hash in KEYS[1]. log.go says how it is laid out, and sets the
--- limits CAP, PRODUCERS, TYPES and BUCKETS.
+-- limits CAP, PRODUCERS, TYPES, BUCKETS and BLOCK.
 local EXACT = 2 ^ 53 - 1 -- up to here numbers are whole
 local LATEST = 1e15 -- milliseconds since 1970
 
@@ -10,32 +10,48 @@ end
 
 -- parse reads a head; nothing if it is none that we wrote.
 local function parse(raw)
-  if type(raw) ~= 'string' or #raw ~= 48 or string.sub(raw, 1, 1) ~= 'L' then
+  if type(raw) ~= 'string' or #raw < 52 or string.sub(raw, 1, 1) ~= 'L' then
     return nil
   end
-  local h = {}
-  h.epoch, h.seq, h.total, h.created, h.turn, h.ring, h.held, h.producers, h.members =
-    struct.unpack('>c8I8I8I8I8I2I2I2I1', raw, 2)
+  local h = {counts = {}}
+  h.epoch, h.seq, h.total, h.created, h.turn, h.held, h.producers, h.members, h.top, h.tip =
+    struct.unpack('>c8I8I8I8I8I2I2I1I2I4', raw, 2)
+  local blocks = (#raw - 52) / 2
   if h.epoch == '\0\0\0\0\0\0\0\0' or h.seq > EXACT or h.total > EXACT or h.created > LATEST or h.turn > EXACT
-    or h.ring < 1 or h.ring > CAP or h.held > h.ring or h.held > h.seq or h.producers > 2 * PRODUCERS or h.members > 1 then
+    or h.held > CAP or h.held > h.seq or h.producers > 2 * PRODUCERS or h.members > 1
+    or blocks > CAP + 1 or blocks % 1 ~= 0 then
+    return nil
+  end
+  local sum = 0
+  for i = 1, blocks do
+    local c = struct.unpack('>I2', raw, 51 + 2 * i)
+    if c == 0 then
+      return nil
+    end
+    h.counts[i], sum = c, sum + c
+  end
+  if sum < h.held then
     return nil
   end
   return h
 end
 
--- slot names the field of a position. fmod is exact, which the operator is not.
-local function slot(position, ring)
-  return 'e' .. math.fmod(position, ring)
+-- block names the field of a block. The newest is the first.
+local function block(h, i)
+  return 'e' .. (h.top - i + 1) % 65536
 end
 
--- newest returns the n newest entries, newest first.
+-- newest returns the blocks that have the n newest entries.
 local function newest(h, n)
-  if n == 0 then
-    return {}
+  local names, sum = {}, 0
+  for i, c in ipairs(h.counts) do
+    if sum >= n then
+      break
+    end
+    names[i], sum = block(h, i), sum + c
   end
-  local names = {}
-  for i = 0, n - 1 do
-    names[i + 1] = slot(h.seq - i, h.ring)
+  if #names == 0 then
+    return {}
   end
   return redis.call('HMGET', KEYS[1], unpack(names))
 end

@@ -27,5 +27,5 @@ func ParseLog(raw string, now int64) (driver.LogHead, []driver.LogCount, [driver
 	return h.LogHead, types, spark
 }
 
-// LogScripts counts the scripts among the commands that append.
+// IsMembersKey reports whether the key is one of members.
 func IsMembersKey(key string) bool { return strings.Contains(key, "}"+membersSuffix) }

@@ -29,7 +29,7 @@ func (l *Log) Snapshot(ctx context.Context, keys []string) ([]driver.LogSnapshot
 			calls = append(calls, l.unique(k, e))
 		}
 	}
-	if err := l.b.do(ctx, readLane, calls); err != nil {
+	if err := l.read(ctx, calls); err != nil {
 		return nil, err
 	}
 	r := logReading{l: l, keys: keys, snapshots: make([]driver.LogSnapshot, len(keys))}
@@ -88,7 +88,7 @@ func (r *logReading) read(i int, c *call) (members bool) {
 	types, _ := parts[2].(string)
 	spark, _ := parts[3].(string)
 	s.Created = h.created
-	s.Entries = logEntries(parts[4], h.Position.Seq)
+	s.Entries = logEntries(&h, parts[4])
 	var typesOK, sparkOK bool
 	s.Types, typesOK = parseTypes(types)
 	s.Spark, s.Bucket, sparkOK = parseSpark(spark, now)
@@ -101,12 +101,15 @@ func (r *logReading) read(i int, c *call) (members bool) {
 // count reads the number of a key's members. What cannot be counted has none.
 func (r *logReading) count(i int, c *call) {
 	err := c.failure()
-	if err == nil || goredis.HasErrorPrefix(c.cmd.Err(), "WRONGTYPE") || goredis.HasErrorPrefix(c.cmd.Err(), "INVALIDOBJ") {
+	switch {
+	case err == nil:
 		r.snapshots[i].Unique = max(0, c.cmd.(*goredis.IntCmd).Val())
-		return
+	case c.wrongType(), goredis.HasErrorPrefix(c.err(), "INVALIDOBJ"):
+		r.l.b.counters.corrupt.Add(1)
+	default:
+		r.err = firstOf(r.err, err)
+		r.snapshots[i] = driver.LogSnapshot{}
 	}
-	r.err = firstOf(r.err, err)
-	r.snapshots[i] = driver.LogSnapshot{}
 }
 
 // countAgain counts the members of the epochs that turned out to be others.
@@ -117,7 +120,7 @@ func (r *logReading) countAgain(ctx context.Context) {
 		calls[n] = r.l.unique(r.keys[i], epoch)
 		r.l.setEpoch(r.keys[i], epoch)
 	}
-	if err := r.l.b.do(ctx, readLane, calls); err != nil {
+	if err := r.l.read(ctx, calls); err != nil {
 		r.err = firstOf(r.err, err)
 		for _, i := range r.again {
 			r.snapshots[i] = driver.LogSnapshot{}

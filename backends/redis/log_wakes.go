@@ -27,8 +27,8 @@ const (
 	wakesChannel = "wakes" // after the prefix
 	wakeKeys     = 'k'
 	wakeAll      = "a"
-	// wakePulse is how often a subscription is looked after: whether the backend is
-	// closed, and if nothing was heard, whether the server is there.
+	// wakePulse is how often the server is asked whether it is there, if nothing was
+	// heard of it.
 	wakePulse = time.Second
 	// wakeSilence is the number of pulses without an answer after which it is not.
 	wakeSilence = 3
@@ -129,6 +129,7 @@ func (l *Log) listen(ctx context.Context, inbox *wakeInbox) error {
 		}
 		select {
 		case <-ctx.Done():
+		case <-l.b.closing:
 		case <-time.After(wakePause + rand.N(wakePause)):
 		}
 	}
@@ -189,10 +190,9 @@ func (l *Log) keepAlive(ctx context.Context, sub *goredis.PubSub, alive *atomic.
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-pulse.C:
-		}
-		if l.b.closed.Load() {
+		case <-l.b.closing:
 			return errClosed
+		case <-pulse.C:
 		}
 		if alive.Swap(false) {
 			silent = 0

@@ -1,5 +1,5 @@
--- after(epoch, position) answers {the head, the entries that are newer}: all entries if
--- the position is not of the epoch, or is ahead.
+-- after(epoch, position) answers {the head, the blocks with the entries that are newer}:
+-- all blocks if the position is not of the epoch, or is ahead.
 local raw = redis.pcall('HGET', KEYS[1], 'h')
 local h = parse(raw)
 if not h then

@@ -1,8 +1,8 @@
 -- append(epoch, producer, number, cap, ttl, added, counted, members, width, entries,
--- types, entry..., type, count..., bucket, count...) applies a batch unless it is a
+-- types, block, type, count..., bucket, count...) applies a batch unless it is a
 -- repetition, and answers the head. The epoch is for a new key; members is 1 if the
--- batch has some; entries and types say how many there are, newest first.
-local FIRST = 12 -- the first entry's place in ARGV
+-- batch has some; entries and types say how many there are; the block has the entries.
+local FIRST = 13 -- the first type's place in ARGV
 local cap, added, n, types = tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local producer = 'p' .. ARGV[2]
 local writes = {} -- of one HSET
@@ -19,44 +19,40 @@ local function above(a, b)
   return ah > bh or (ah == bh and al > bl)
 end
 
-local function remove(h, from, to)
-  local names = {}
-  for position = from, to do
-    names[#names + 1] = slot(position, h.ring)
+-- addEntries drops the blocks without which there are still enough of the older entries,
+-- and adds a block, or to the newest one if both are small.
+local function addEntries(h, entries)
+  local counts, keep, sum = h.counts, math.min(h.held, cap - n), 0
+  for _, c in ipairs(counts) do
+    sum = sum + c
   end
-  if #names > 0 then
-    redis.call('HDEL', KEYS[1], unpack(names))
+  local gone = {}
+  while #counts > 0 and sum - counts[#counts] >= keep do
+    gone[#gone + 1] = block(h, #counts)
+    sum = sum - counts[#counts]
+    counts[#counts] = nil
   end
-end
-
--- shift makes room for n entries above the position, and keeps so many of the others.
--- The list never outgrows the ring: it moves to a larger one before.
-local function shift(h, keep)
-  if keep + n > h.ring or (n == cap and h.ring ~= cap) then
-    local kept = newest(h, keep)
-    remove(h, h.seq - h.held + 1, h.seq)
-    h.ring = cap
-    for i = 1, keep do
-      if not kept[i] then -- nobody of us has removed it
-        return i - 1
-      end
-      put(slot(h.seq - i + 1, cap), kept[i])
-    end
-    return keep
+  if #gone > 0 then
+    redis.call('HDEL', KEYS[1], unpack(gone))
   end
-  -- What the new ones overwrite need not be removed. There are as many new ones as
-  -- were added, or they fill the ring.
-  remove(h, math.max(h.seq - h.held + 1, h.seq + n - h.ring + 1), h.seq - keep)
-  return keep
-end
-
-local function addEntries(h)
-  local kept = shift(h, math.min(h.held, cap - n))
   h.seq = h.seq + added
-  for i = 0, n - 1 do
-    put(slot(h.seq - i, h.ring), ARGV[FIRST + i])
+  h.held = keep + n
+  if n == 0 then
+    return
   end
-  h.held = kept + n
+  if #counts > 0 and h.tip + #entries <= BLOCK and counts[1] + n <= cap / 2 then
+    local old = redis.call('HGET', KEYS[1], block(h, 1))
+    if old and #old == h.tip then
+      counts[1] = counts[1] + n
+      h.tip = h.tip + #entries
+      put(block(h, 1), entries .. old)
+      return
+    end
+  end
+  h.top = (h.top + 1) % 65536
+  h.tip = #entries
+  table.insert(counts, 1, n)
+  put(block(h, 1), entries)
 end
 
 -- forget leaves the producers that appended last, one less than are to be remembered.
@@ -173,7 +169,7 @@ if h and last and not above(ARGV[3], last) then
   return read[1]
 end
 if h and not last and h.producers == 2 * PRODUCERS then
-  if redis.call('HLEN', KEYS[1]) > CAP + 2 * PRODUCERS + 3 then -- more than we wrote
+  if redis.call('HLEN', KEYS[1]) > CAP + 2 * PRODUCERS + 4 then -- more than we wrote
     h = nil
   else
     forget(h)
@@ -182,7 +178,8 @@ end
 if not h or h.seq + added > EXACT then
   redis.call('UNLINK', KEYS[1])
   last = false
-  h = {epoch = ARGV[1], seq = 0, total = 0, created = now(), turn = 0, ring = cap, held = 0, producers = 0, members = 0}
+  h = {epoch = ARGV[1], seq = 0, total = 0, created = now(), turn = 0, held = 0, producers = 0, members = 0,
+    top = 0, tip = 0, counts = {}}
 end
 if not last then
   h.producers = h.producers + 1
@@ -190,16 +187,20 @@ end
 h.turn = math.min(h.turn + 1, EXACT)
 h.total = math.min(h.total + added + ARGV[7], EXACT)
 h.members = math.max(h.members, tonumber(ARGV[8]))
-addEntries(h)
-local times = FIRST + n + 2 * types
+addEntries(h, ARGV[12])
+local times = FIRST + 2 * types
 if types > 0 then
-  addTypes(FIRST + n, times - 1)
+  addTypes(FIRST, times - 1)
 end
 if times <= #ARGV then
   addTimes(times, #ARGV, tonumber(ARGV[9]))
 end
-local head = 'L' .. struct.pack('>c8I8I8I8I8I2I2I2I1',
-  h.epoch, h.seq, h.total, h.created, h.turn, h.ring, h.held, h.producers, h.members)
+local counts = {}
+for i, c in ipairs(h.counts) do
+  counts[i] = struct.pack('>I2', c)
+end
+local head = 'L' .. struct.pack('>c8I8I8I8I8I2I2I1I2I4', h.epoch, h.seq, h.total, h.created, h.turn,
+  h.held, h.producers, h.members, h.top, h.tip) .. table.concat(counts)
 put('h', head)
 put(producer, ARGV[3] .. struct.pack('>I8', h.turn))
 redis.call('HSET', KEYS[1], unpack(writes))

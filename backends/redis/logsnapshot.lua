@@ -1,4 +1,4 @@
--- snapshot() answers {the head, the time, the types, the sparkline, the entries}.
+-- snapshot() answers {the head, the time, the types, the sparkline, the blocks}.
 local f = redis.pcall('HMGET', KEYS[1], 'h', 't', 's')
 local h = parse(f[1])
 if not h then

@@ -280,6 +280,7 @@ func inCluster(ctx context.Context, client *goredis.Client) bool {
 // start makes the backend, and asks the server whether it is one that will do.
 func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Options) (*Backend, error) {
 	b := &Backend{opts: o, client: client, owned: owned, closing: make(chan struct{})}
+	b.log = &Log{b: b}
 	if c, ok := client.(*goredis.ClusterClient); ok {
 		b.cluster = c
 	} else {
