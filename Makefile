@@ -48,8 +48,10 @@ fuzz:
 		done; \
 	done
 
-bench:
+# The comparison with other ways is a module of its own, so that those are in no other.
+bench: servers
 	go test -run='^$$' -bench=. ./...
+	cd benchmarks && go run .
 
 # The search of all interleavings in its large configurations, which needs minutes
 # and gigabytes; then the models at such a length that those of paths and of queries ask a
