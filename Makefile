@@ -55,8 +55,10 @@ bench: servers
 
 # The search of all interleavings in its large configurations, which needs minutes
 # and gigabytes; then the models at such a length that those of paths and of queries ask a
-# million times and more; then every test many times over.
+# million times and more; ten million reads through Redis, and each of its faults for ten
+# minutes; then every test many times over.
 soak:
 	go test -timeout=2h ./internal/protocol -search.full
 	go test -run='^TestModel' -timeout=4h . -model.scale=$(SCALE)
+	go test -run='^TestLinearizable' -timeout=4h ./backends/redis -linear.time=10m -linear.reads=10000000
 	go test -race -shuffle=on -count=$(SOAK) -timeout=4h ./...

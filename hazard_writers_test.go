@@ -83,8 +83,12 @@ func TestHazard04TwoWriters(t *testing.T) {
 				if lost, left := after.LostHolds-before.LostHolds, after.AbandonedHolds-before.AbandonedHolds; lost != tt.lost || left != tt.standing {
 					t.Fatalf("%v: %d lost and %d abandoned holds are counted, want %d and %d", trace, lost, left, tt.lost, tt.standing)
 				}
-				if got := e.cache.Tokens(); int64(got) != tt.standing {
+				// What is left standing is released again, a little later.
+				if got := int64(e.cache.Tokens()); got != tt.standing && got != 0 {
 					t.Fatalf("%v: %d tokens stand, want %d", trace, got, tt.standing)
+				}
+				for e.cache.Tokens() > 0 {
+					<-time.After(time.Millisecond)
 				}
 				hazardFollowsOnly(t, trace, "dan", e, reader)
 				if tt.standing > 0 {

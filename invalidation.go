@@ -2,9 +2,10 @@ package graphcache
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -166,7 +167,7 @@ func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) e
 		m.write(ctx, fn)
 		return m.err
 	}
-	m.token = rand.Text()
+	m.token = crand.Text()
 	m.prepare()
 	var w protocol.Writer
 	start := time.Now()
@@ -179,9 +180,12 @@ func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) e
 			m.err = nil
 			ev = m.write(ctx, fn)
 		case protocol.ReleaseHolds:
+			if w.Failed && m.inBackground(func() { m.releaseRefused(ctx, w) }) {
+				return m.err
+			}
 			ev = m.release(ctx)
 		default:
-			m.count(w)
+			m.finish(ctx, w)
 			return m.err
 		}
 		w, action = w.Step(ev)
@@ -270,18 +274,61 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 	return protocol.ReleaseFailed
 }
 
-// keepStamp is how long an anchor remembers the moment of its last write: longer
-// than a deposed primary of a store goes on answering.
-const keepStamp = 30 * time.Second
+// inBackground runs what the caller of a write need not wait for. It reports false when
+// the graph is being closed.
+func (m *mutation) inBackground(f func()) bool {
+	return m.g.shared.spawn(func() {
+		defer m.g.logPanic(context.Background(), "release")
+		f()
+	})
+}
 
-// count records holds that were left standing.
-func (m *mutation) count(w protocol.Writer) {
-	if w.Abandoned {
-		for i := range m.keys {
-			m.counters(i).abandonedHolds.Add(1)
+// releaseRefused takes the marks of a write off that was refused because not all of them
+// could be placed.
+func (m *mutation) releaseRefused(ctx context.Context, w protocol.Writer) {
+	for action := protocol.ReleaseHolds; action == protocol.ReleaseHolds; {
+		w, action = w.Step(m.release(ctx))
+	}
+	m.finish(ctx, w)
+}
+
+// finish counts what was left standing. If the write was applied, it goes on trying to
+// take the marks off: should the cache have lost them, others may have filled in the
+// value from before the write, which a release clears.
+func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
+	if !w.Abandoned {
+		return
+	}
+	for i := range m.keys {
+		m.counters(i).abandonedHolds.Add(1)
+	}
+	if m.wrote && !m.session.unknown {
+		go m.releaseLater(ctx)
+	}
+}
+
+// releaseLater releases until it is confirmed, at most until all values from before the
+// write have expired. It ends with the graph, and neither Settle nor Close waits for it:
+// the cache may be away for good.
+func (m *mutation) releaseLater(ctx context.Context) {
+	defer m.g.logPanic(ctx, "release")
+	s := m.g.shared
+	end := time.Now().Add(s.opts.TTL)
+	for pause := 10 * time.Millisecond; time.Now().Before(end); pause = min(2*pause, time.Second) {
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+		if m.release(ctx) == protocol.Released {
+			return
 		}
 	}
 }
+
+// keepStamp is how long an anchor remembers the moment of its last write: longer
+// than a deposed primary of a store goes on answering.
+const keepStamp = 30 * time.Second
 
 // counters returns the counters of the kind of the i-th anchor.
 func (m *mutation) counters(i int) *kindCounters {

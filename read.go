@@ -9,6 +9,7 @@ import (
 
 	"github.com/graphcache/graphcache/driver"
 	"github.com/graphcache/graphcache/internal/protocol"
+	"github.com/graphcache/graphcache/internal/within"
 )
 
 // Freshness says how recent the answer of a read must be.
@@ -119,8 +120,8 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 	if len(chosen) == 0 {
 		return
 	}
-	timed, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
-	defer cancel()
+	timed := within.New(ctx, g.shared.opts.ReadTimeout)
+	defer timed.End()
 	entries, err := g.shared.opts.Cache.Lookup(timed, lookups)
 	if ctx.Err() == nil { // else it is the caller that gave up
 		g.countCacheError(err)

@@ -20,11 +20,23 @@ func (s *shared) watchCache(store driver.Store) {
 	if !ok {
 		return
 	}
-	s.stopWatching = cache.OnRewind(func() { s.rewound(store) })
+	s.stopWatching = cache.OnRewind(func(since time.Time) { s.rewound(store, since) })
 }
 
-// rewound raises all generations, here at once and in the store in the background.
-func (s *shared) rewound(store driver.Store) {
+// clockSkew is how far the clocks of two processes may be apart.
+const clockSkew = 5 * time.Second
+
+// rewound raises all generations, here at once and in the store in the background. If
+// another process has done so since the cache was as it is, and this one knows, that is
+// enough: the generations are times then.
+func (s *shared) rewound(store driver.Store, since time.Time) {
+	done := true
+	for _, known := range s.generations {
+		done = done && known.Load() > uint64(since.Add(clockSkew).UnixMilli())
+	}
+	if done {
+		return
+	}
 	s.cacheRewinds.Add(1)
 	least := uint64(time.Now().UnixMilli()) // as in InvalidateKind
 	names := make([]string, 0, len(s.generations))

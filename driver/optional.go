@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // The interfaces in this file are abilities that a [Store] may have; graphcache finds
@@ -110,7 +111,8 @@ type FeedEvent struct {
 // writes yet. Holds may be missing then, and values may be back that were invalidated.
 type Rewinder interface {
 	// OnRewind arranges for f to be called when that has happened, before any call
-	// returns what the cache found afterwards, and as often as it happens. f does not
-	// wait, and does not call the cache. The result ends the arrangement.
-	OnRewind(f func()) (stop func())
+	// returns what the cache found afterwards, and as often as it happens. What was
+	// cached before the moment since, by the clock of this process, may be old. f does
+	// not wait, and does not call the cache. The result ends the arrangement.
+	OnRewind(f func(since time.Time)) (stop func())
 }

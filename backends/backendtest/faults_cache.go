@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/graphcache/graphcache/driver"
 )
@@ -15,7 +16,7 @@ type FaultyCache struct {
 	cache driver.Cache
 
 	mu      sync.Mutex // protects rewinds
-	rewinds []*func()
+	rewinds []*func(time.Time)
 }
 
 var (
@@ -54,7 +55,7 @@ func (c *FaultyCache) Release(ctx context.Context, releases []driver.Release) ([
 }
 
 // OnRewind implements driver.Rewinder, whether or not the cache behind it does.
-func (c *FaultyCache) OnRewind(f func()) (stop func()) {
+func (c *FaultyCache) OnRewind(f func(since time.Time)) (stop func()) {
 	inner := func() {}
 	if r, ok := c.cache.(driver.Rewinder); ok {
 		inner = r.OnRewind(f)
@@ -66,7 +67,7 @@ func (c *FaultyCache) OnRewind(f func()) (stop func()) {
 		inner()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.rewinds = slices.DeleteFunc(c.rewinds, func(g *func()) bool { return g == &f })
+		c.rewinds = slices.DeleteFunc(c.rewinds, func(g *func(time.Time)) bool { return g == &f })
 	}
 }
 
@@ -77,7 +78,7 @@ func (c *FaultyCache) Rewind() {
 	all := slices.Clone(c.rewinds)
 	c.mu.Unlock()
 	for _, f := range all {
-		(*f)()
+		(*f)(time.Now())
 	}
 }
 

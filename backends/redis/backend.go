@@ -20,6 +20,7 @@ type Backend struct {
 	cluster *goredis.ClusterClient // nil unless it is a Cluster
 	single  *node                  // nil if it is one
 	nodes   sync.Map               // *goredis.Client → *node, in a Cluster
+	layout  layout
 	watch   watch
 	log     *Log
 	closed  atomic.Bool
@@ -52,6 +53,13 @@ func (b *Backend) Close(context.Context) error {
 		return nil
 	}
 	close(b.closing)
+	if b.single != nil {
+		b.single.close()
+	}
+	b.nodes.Range(func(_, n any) bool {
+		n.(*node).close()
+		return true
+	})
 	if !b.owned {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/graphcache/graphcache/backends/redis"
 	"github.com/graphcache/graphcache/driver"
 	"github.com/graphcache/graphcache/internal/redistest"
+	"github.com/graphcache/graphcache/internal/within"
 )
 
 // BenchmarkLookup compares look-ups of a value of 300 bytes by many callers with plain
@@ -53,8 +54,8 @@ func BenchmarkLookup(b *testing.B) {
 			get  func(i int) error
 		}{
 			{"lookup", func(i int) error {
-				ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-				defer cancel()
+				ctx := within.New(ctx, 5*time.Second) // as the engine does
+				defer ctx.End()
 				e, err := cache.Lookup(ctx, []driver.Lookup{{Anchor: anchors[i%keys]}})
 				if err == nil && len(e[0].Value) != 300 {
 					return fmt.Errorf("%d bytes", len(e[0].Value))

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"github.com/graphcache/graphcache/driver"
 )
 
@@ -65,13 +63,19 @@ var (
 func (c *Cache) Close(ctx context.Context) error { return c.b.Close(ctx) }
 
 // OnRewind implements driver.Rewinder.
-func (c *Cache) OnRewind(f func()) (stop func()) { return c.b.watch.onRewind(f) }
+func (c *Cache) OnRewind(f func(since time.Time)) (stop func()) { return c.b.watch.onRewind(f) }
 
 // Lookup implements driver.Cache. It is one round trip, without a script: two commands
 // for a secondary fragment, one for a primary one. Entries whose state depends on the
 // clock take another one: held ones that have a stamp.
 func (c *Cache) Lookup(ctx context.Context, lookups []driver.Lookup) ([]driver.Entry, error) {
-	calls := make([]call, 0, 2*len(lookups))
+	n := len(lookups)
+	for i := range lookups {
+		if lookups[i].Field != "" {
+			n++
+		}
+	}
+	calls := make([]call, 0, n)
 	for i := range lookups {
 		l := &lookups[i]
 		key := c.b.key(l.Anchor, entrySuffix)
@@ -378,10 +382,11 @@ func (c *Cache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Outcome
 	for i := range fills {
 		f := &fills[i]
 		if f.Field == "" || f.Value == nil {
-			outcomes[i] = c.outcome(&calls[i], &first)
-			if outcomes[i] == driver.Unknown && goredis.IsOOMError(calls[i].err()) {
+			if calls[i].outOfMemory() {
 				full = append(full, i)
+				continue
 			}
+			outcomes[i] = c.outcome(&calls[i], &first)
 			continue
 		}
 		switch err := calls[i].failure(); {
@@ -398,7 +403,7 @@ func (c *Cache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Outcome
 		full, first = append(full, more...), firstOf(first, err)
 	}
 	if len(full) > 0 {
-		first = c.refuse(ctx, fills, outcomes, full)
+		first = firstOf(first, c.refuse(ctx, fills, outcomes, full))
 	}
 	return outcomes, first
 }
@@ -434,10 +439,11 @@ func (c *Cache) fillHashes(ctx context.Context, fills []driver.Fill, outcomes []
 		return nil, err
 	}
 	for n, i := range which {
-		outcomes[i] = c.outcome(&calls[n], &first)
-		if outcomes[i] == driver.Unknown && goredis.IsOOMError(calls[n].err()) {
+		if calls[n].outOfMemory() {
 			full = append(full, i)
+			continue
 		}
+		outcomes[i] = c.outcome(&calls[n], &first)
 	}
 	return full, first
 }
@@ -466,10 +472,11 @@ func (c *Cache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.Outcome
 		}
 		calls[i] = holdScript.run(c.b.key(holds[i].Anchor, entrySuffix), holds[i].Token, millis(holds[i].TTL))
 	}
-	return c.outcomes(ctx, calls)
+	return c.outcomes(ctx, writeLane, calls)
 }
 
-// Release implements driver.Cache, in one round trip.
+// Release implements driver.Cache, in one round trip. It is sent even if the server did
+// not answer lately.
 func (c *Cache) Release(ctx context.Context, releases []driver.Release) ([]driver.Outcome, error) {
 	calls := make([]call, len(releases))
 	for i := range releases {
@@ -479,11 +486,11 @@ func (c *Cache) Release(ctx context.Context, releases []driver.Release) ([]drive
 		}
 		calls[i] = releaseScript.run(c.b.key(r.Anchor, entrySuffix), r.Token, string(r.Stamp), millis(r.KeepStamp))
 	}
-	return c.outcomes(ctx, calls)
+	return c.outcomes(ctx, releaseLane, calls)
 }
 
-func (c *Cache) outcomes(ctx context.Context, calls []call) ([]driver.Outcome, error) {
-	if err := c.b.do(ctx, writeLane, calls); err != nil {
+func (c *Cache) outcomes(ctx context.Context, l lane, calls []call) ([]driver.Outcome, error) {
+	if err := c.b.do(ctx, l, calls); err != nil {
 		return nil, err
 	}
 	var first error

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,6 +17,9 @@ func (b *Backend) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	text, err := b.client.Info(ctx).Result()
+	if errors.Is(err, errInCluster) {
+		return fmt.Errorf("redis: %w: the server is part of a Cluster: use a ClusterClient", driver.ErrInvalid)
+	}
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,11 @@ type Options struct {
 	// Logger receives what happens in the background, and what is unwise in the
 	// settings of the client or the server. Default slog.Default().
 	Logger *slog.Logger
-	// BatchTimeout is how long a connection may take to answer a pipeline before it
-	// counts as failed and is closed. A caller waits no longer than its context lets
-	// it, whatever this is. Default 200 ms.
+	// BatchTimeout is how long it may take to send a pipeline and to read the answers,
+	// and before that to connect if there is no connection, which takes about four
+	// round trips and with TLS six. After it the pipeline has failed, and its connection
+	// is closed. A caller waits no longer than its context lets it, whatever this is.
+	// Default 250 ms.
 	BatchTimeout time.Duration
 	// CompressAbove is the size in bytes from which cached values are compressed, with
 	// S2 (a variant of Snappy). It saves memory and network for some processor time of
@@ -48,7 +50,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.BatchTimeout = cmp.Or(c.BatchTimeout, 200*time.Millisecond)
+	c.BatchTimeout = cmp.Or(c.BatchTimeout, 250*time.Millisecond)
 	switch {
 	case len(c.Prefix) > maxPrefix || strings.ContainsAny(c.Prefix, "{}"):
 		return c, fmt.Errorf("redis: %w: Options.Prefix %q: up to %d bytes without braces", driver.ErrInvalid, c.Prefix, maxPrefix)
@@ -90,24 +92,24 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 	case query.Has("master_name"):
 		var f *goredis.FailoverOptions
 		if f, err = goredis.ParseFailoverURL(rawURL); err == nil {
-			client, err = newFailover(f)
+			client, err = o.newFailover(f)
 		}
 	case query.Has("addr"):
 		var c *goredis.ClusterOptions
 		if c, err = goredis.ParseClusterURL(rawURL); err == nil {
-			client, err = newCluster(c)
+			client, err = o.newCluster(c)
 		}
 	default:
 		var s *goredis.Options
 		if s, err = goredis.ParseURL(rawURL); err != nil {
 			break
 		}
-		single := newSingle(s)
+		single := o.newSingle(s)
 		client = single
 		if inCluster(ctx, single) {
 			var c *goredis.ClusterOptions
 			if c, err = goredis.ParseClusterURL(rawURL); err == nil {
-				client, err = newCluster(c)
+				client, err = o.newCluster(c)
 			}
 		}
 	}
@@ -126,7 +128,7 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 //	ContextTimeoutEnabled    true     always
 //	DialTimeout              500 ms
 //	DialerRetries            1        attempts
-//	ReadTimeout              500 ms   WriteTimeout too
+//	ReadTimeout              500 ms, or BatchTimeout if that is more; WriteTimeout too
 //	PoolTimeout              100 ms
 //	MaintNotificationsConfig off
 //
@@ -147,16 +149,16 @@ func OpenUniversal(ctx context.Context, options *goredis.UniversalOptions, opts 
 		if u.RouteByLatency || u.RouteRandomly {
 			return nil, errReplicaReads
 		}
-		client, err = newFailover(u.Failover())
+		client, err = o.newFailover(u.Failover())
 	case len(u.Addrs) > 1 || u.IsClusterMode:
-		client, err = newCluster(u.Cluster())
+		client, err = o.newCluster(u.Cluster())
 	case u.ReadOnly || u.RouteByLatency || u.RouteRandomly:
 		return nil, errReplicaReads
 	default:
-		single := newSingle(u.Simple())
+		single := o.newSingle(u.Simple())
 		client = single
 		if inCluster(ctx, single) {
-			client, err = newCluster(u.Cluster())
+			client, err = o.newCluster(u.Cluster())
 		}
 	}
 	if err != nil {
@@ -225,13 +227,13 @@ func slowness(retries, dials int, contextual bool, dial, read, write time.Durati
 }
 
 // quick fills in what go-redis would set to seconds.
-func quick(retries, dials *int, contextual *bool, dial, read, write, pool *time.Duration) {
+func (o *Options) quick(retries, dials *int, contextual *bool, dial, read, write, pool *time.Duration) {
 	*contextual = true
 	setDefault(retries, -1)
 	setDefault(dials, 1)
 	setDefault(dial, 500*time.Millisecond)
-	setDefault(read, 500*time.Millisecond)
-	setDefault(write, 500*time.Millisecond)
+	setDefault(read, max(o.BatchTimeout, 500*time.Millisecond))
+	setDefault(write, max(o.BatchTimeout, 500*time.Millisecond))
 	setDefault(pool, 100*time.Millisecond)
 }
 
@@ -243,25 +245,25 @@ func setNotifications(c **maintnotifications.Config) {
 	}
 }
 
-func newFailover(f *goredis.FailoverOptions) (goredis.UniversalClient, error) {
+func (o *Options) newFailover(f *goredis.FailoverOptions) (goredis.UniversalClient, error) {
 	if f.RouteByLatency || f.RouteRandomly || f.ReplicaOnly {
 		return nil, errReplicaReads
 	}
-	quick(&f.MaxRetries, &f.DialerRetries, &f.ContextTimeoutEnabled, &f.DialTimeout, &f.ReadTimeout, &f.WriteTimeout, &f.PoolTimeout)
+	o.quick(&f.MaxRetries, &f.DialerRetries, &f.ContextTimeoutEnabled, &f.DialTimeout, &f.ReadTimeout, &f.WriteTimeout, &f.PoolTimeout)
 	return goredis.NewFailoverClient(f), nil
 }
 
-func newCluster(c *goredis.ClusterOptions) (goredis.UniversalClient, error) {
+func (o *Options) newCluster(c *goredis.ClusterOptions) (goredis.UniversalClient, error) {
 	if c.ReadOnly || c.RouteByLatency || c.RouteRandomly {
 		return nil, errReplicaReads
 	}
-	quick(&c.MaxRetries, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.PoolTimeout)
+	o.quick(&c.MaxRetries, &c.DialerRetries, &c.ContextTimeoutEnabled, &c.DialTimeout, &c.ReadTimeout, &c.WriteTimeout, &c.PoolTimeout)
 	setNotifications(&c.MaintNotificationsConfig)
 	return goredis.NewClusterClient(c), nil
 }
 
-func newSingle(s *goredis.Options) *goredis.Client {
-	quick(&s.MaxRetries, &s.DialerRetries, &s.ContextTimeoutEnabled, &s.DialTimeout, &s.ReadTimeout, &s.WriteTimeout, &s.PoolTimeout)
+func (o *Options) newSingle(s *goredis.Options) *goredis.Client {
+	o.quick(&s.MaxRetries, &s.DialerRetries, &s.ContextTimeoutEnabled, &s.DialTimeout, &s.ReadTimeout, &s.WriteTimeout, &s.PoolTimeout)
 	setNotifications(&s.MaintNotificationsConfig)
 	return goredis.NewClient(s)
 }
@@ -283,10 +285,11 @@ func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Op
 	b.log = &Log{b: b}
 	if c, ok := client.(*goredis.ClusterClient); ok {
 		b.cluster = c
+		b.layout.cluster, b.layout.asking = c, make(chan struct{}, 1)
 	} else {
 		b.single = newNode(b, client.(*goredis.Client).Options().Addr)
 	}
-	b.watch.start(ctx, b)
+	b.watch.start(b)
 	err := b.check(ctx)
 	switch {
 	case errors.Is(err, driver.ErrInvalid):

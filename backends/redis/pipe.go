@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/within"
 )
 
 // Calls of concurrent goroutines share pipelines: while one is under way, what comes
@@ -41,26 +43,33 @@ const (
 )
 
 // lane sets apart what must not wait for each other: look-ups and claims; fills and the
-// holds of writes; and of all of them those that are large. There are no more pipelines
-// at once than a pool has connections, however many are large.
+// holds of writes; the releases of writes; and of all of them those that are large. There
+// are about as many pipelines at once as a pool has connections, however many are large.
 type lane int
 
 const (
 	readLane lane = iota
 	writeLane
+	// What goes through releaseLane is sent although the server did not answer lately:
+	// until it has come through, what others read of an anchor may be stale.
+	releaseLane
 	largeLane
 	lanes
 )
 
 // pipe is one lane to one node.
 type pipe struct {
-	n *node
+	n      *node
+	insist bool // send although the breaker is open
 
 	mu      sync.Mutex // protects what follows
+	closed  bool
 	queue   []*job
 	running int
 	parked  int       // senders that wait for work
 	sent    time.Time // the last pipeline
+	nudging bool      // nudge is about to look whether what is queued waits for long
+	nudge   *time.Timer
 
 	wake chan struct{} // has an element for each parked sender that has been called
 }
@@ -77,32 +86,59 @@ type sender struct {
 
 // job is what one goroutine waits for.
 type job struct {
-	calls    []call
-	size     int
-	deadline time.Time
-	done     chan struct{} // has an element when all calls have their answers
-	left     atomic.Bool   // nobody waits any more
+	calls []call
+	size  int
+	done  chan struct{} // has an element when all calls have their answers
+	timer *time.Timer   // of the one who waits
+	left  atomic.Bool   // nobody waits any more
 }
 
 // submit queues the job, and sees to it that somebody sends it.
 func (p *pipe) submit(j *job) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		j.fail(errClosed)
+		return
+	}
 	p.queue = append(p.queue, j)
 	start := p.running == 0 || p.running < pipeWidth && time.Since(p.sent) > pipePatience
 	if start {
 		p.running++
 	}
-	call := start && p.parked > 0
-	if call {
-		p.parked--
+	if start {
+		p.startLocked()
+	} else if !p.nudging && p.running < pipeWidth {
+		p.nudging = true
+		p.nudge.Reset(pipePatience)
 	}
-	p.mu.Unlock()
-	switch {
-	case call:
-		p.wake <- struct{}{}
-	case start:
+}
+
+// startLocked sets a sender to work, which counts as running already.
+func (p *pipe) startLocked() {
+	if p.parked == 0 {
 		go (&sender{p: p}).run()
+		return
 	}
+	p.parked--
+	p.wake <- struct{}{} // which has room for all of them
+}
+
+// look starts another sender if what is queued waits for one that takes long.
+func (p *pipe) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nudging = false
+	if len(p.queue) == 0 || p.running == pipeWidth || p.closed {
+		return
+	}
+	if wait := pipePatience - time.Since(p.sent); wait > 0 {
+		p.nudging = true
+		p.nudge.Reset(wait)
+		return
+	}
+	p.running++
+	p.startLocked()
 }
 
 // run sends what is queued, until the backend is closed.
@@ -110,14 +146,37 @@ func (s *sender) run() {
 	for {
 		for s.take() {
 			s.flush()
+			clear(s.batch)
 			runtime.Gosched() // callers that have their answers may have more to ask
 		}
-		select {
-		case <-s.p.wake:
-		case <-s.p.n.b.closing:
+		if _, open := <-s.p.wake; !open {
 			return
 		}
 	}
+}
+
+// close ends the senders. What is queued, and what comes later, fails.
+func (p *pipe) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.nudge.Stop()
+	close(p.wake)
+	for _, j := range p.queue {
+		j.fail(errClosed)
+	}
+	p.queue = nil
+}
+
+// fail answers all calls of a job with an error.
+func (j *job) fail(err error) {
+	for i := range j.calls {
+		j.calls[i].cmd.SetErr(err)
+	}
+	j.done <- struct{}{}
 }
 
 // take takes a batch off the queue. If there is none the sender is parked.
@@ -151,14 +210,10 @@ func (s *sender) take() bool {
 // does not know once more with the source.
 func (s *sender) flush() {
 	p, batch := s.p, s.batch
-	deadline := time.Now().Add(p.n.b.opts.BatchTimeout)
 	cmds := s.cmds[:0]
 	for _, j := range batch {
 		if j.left.Load() {
 			continue // its calls have not been sent, and will not be
-		}
-		if j.deadline.After(deadline) {
-			deadline = j.deadline
 		}
 		for i := range j.calls {
 			cmds = append(cmds, j.calls[i].cmd)
@@ -173,11 +228,11 @@ func (s *sender) flush() {
 		return
 	}
 	s.cmds = cmds
-	ctx := until{noContext, deadline}
+	ctx := newUntil(p.n.b.opts.BatchTimeout)
 	if s.pipeline == nil {
 		s.pipeline = p.n.b.client.Pipeline()
 	}
-	answered := p.n.exec(ctx, s.pipeline, cmds)
+	answered := p.n.exec(ctx, s.pipeline, cmds, p.insist)
 	defer clear(cmds)
 	if !answered {
 		return
@@ -201,7 +256,7 @@ func (p *pipe) sendSources(ctx context.Context, batch []*job) {
 		return
 	}
 	p.n.b.counters.sources.Add(int64(len(again)))
-	p.n.exec(ctx, p.n.b.client.Pipeline(), again)
+	p.n.exec(ctx, p.n.b.client.Pipeline(), again, p.insist)
 	for i, c := range unknown {
 		c.adopt(again[i])
 	}
@@ -217,41 +272,71 @@ type node struct {
 func newNode(b *Backend, addr string) *node {
 	n := &node{b: b, breaker: newBreaker(b, addr)}
 	for i := range n.pipes {
-		n.pipes[i].n, n.pipes[i].wake = n, make(chan struct{}, pipeWidth)
+		p := &n.pipes[i]
+		p.n, p.wake, p.insist = n, make(chan struct{}, pipeWidth), lane(i) == releaseLane
+		p.nudge = time.AfterFunc(time.Hour, p.look)
+		p.nudge.Stop()
 	}
 	return n
 }
 
+func (n *node) close() {
+	for i := range n.pipes {
+		n.pipes[i].close()
+	}
+}
+
 // submit queues the job in the lane, or in that of what is large.
 func (n *node) submit(l lane, j *job) {
-	if j.size > largeCall {
+	if j.size > largeCall && l != releaseLane {
 		l = largeLane
 	}
 	n.pipes[l].submit(j)
 }
 
-// exec sends one pipeline, unless the breaker is open, and reports whether the server
-// answered. Every command has its answer or an error afterwards.
-func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []goredis.Cmder) bool {
+// exec sends one pipeline, unless the breaker is open and nobody insists, and reports
+// whether the server answered. Every command has its answer or an error afterwards.
+func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []goredis.Cmder, insist bool) bool {
 	done, err := n.breaker.Allow()
+	if err != nil && insist {
+		done, err = func(error) {}, nil
+	}
 	if err != nil {
-		err = errors.Join(errBreaker, err)
-		for _, c := range cmds {
-			c.SetErr(err)
-		}
+		setErr(cmds, errors.Join(errBreaker, err))
 		n.b.counters.rejected.Add(int64(len(cmds)))
 		return false
 	}
-	_ = pipeline.BatchProcess(ctx, cmds...) // which only queues them
-	_, _ = pipeline.Exec(ctx)               // its error is the first of the commands'
+	if err = n.b.watch.ready(ctx); err == nil {
+		_ = pipeline.BatchProcess(ctx, cmds...) // which only queues them
+		_, err = pipeline.Exec(ctx)
+	}
+	if err != nil && unanswered(cmds) {
+		setErr(cmds, err) // go-redis keeps what a server says about a connection to itself
+	}
 	err = outage(cmds)
 	done(err)
 	n.b.counters.batches.Add(1)
 	n.b.counters.calls.Add(int64(len(cmds)))
 	if err != nil {
 		n.b.counters.failed.Add(1)
+		if n.b.cluster != nil {
+			// A replica may have been promoted. go-redis looks for that when a node
+			// redirects it, and otherwise once a minute. This waits for nothing.
+			n.b.cluster.ReloadState(ctx)
+		}
 	}
 	return err == nil
+}
+
+// unanswered reports whether no command has an error.
+func unanswered(cmds []goredis.Cmder) bool {
+	return !slices.ContainsFunc(cmds, func(c goredis.Cmder) bool { return c.Err() != nil })
+}
+
+func setErr(cmds []goredis.Cmder, err error) {
+	for _, c := range cmds {
+		c.SetErr(err)
+	}
 }
 
 var errBreaker = errors.New("not asked, because it did not answer lately")
@@ -301,9 +386,13 @@ func (b *Backend) do(ctx context.Context, l lane, calls []call) error {
 // doPart is do for calls of which one pipeline is not too much.
 func (b *Backend) doPart(ctx context.Context, l lane, calls []call) error {
 	if b.cluster == nil {
-		j := newJob(ctx, calls)
+		j := newJob(calls)
 		b.single.submit(l, j)
 		return b.await(ctx, j)
+	}
+	err := b.layout.ready(ctx)
+	if err != nil {
+		return err
 	}
 	jobs, nodes, err := b.split(ctx, calls)
 	if err != nil {
@@ -327,18 +416,38 @@ func (b *Backend) doPart(ctx context.Context, l lane, calls []call) error {
 
 // await waits for a job until ctx ends.
 func (b *Backend) await(ctx context.Context, j *job) error {
+	done, deadline := within.Split(ctx)
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		j.timer.Reset(time.Until(deadline))
+		late = j.timer.C
+	}
+	answered := true
 	select {
 	case <-j.done:
-		j.calls = nil
-		idleJobs.Put(j)
-		return nil
-	case <-ctx.Done():
+	case <-done:
+		answered = j.answered() // while another node was waited for
+	case <-late:
+		answered = j.answered()
+	}
+	if !answered {
 		j.left.Store(true)
 		b.counters.left.Add(int64(len(j.calls)))
-		return fmt.Errorf("redis: no answer in time: %w: %w", driver.ErrUnavailable, ctx.Err())
-	case <-b.closing:
-		j.left.Store(true) // the senders may have gone
-		return errClosed
+		return fmt.Errorf("redis: no answer in time: %w: %w", driver.ErrUnavailable, cmp.Or(ctx.Err(), context.DeadlineExceeded))
+	}
+	j.timer.Stop()
+	j.calls = nil
+	idleJobs.Put(j)
+	return nil
+}
+
+// answered takes note that the job is done, if it is.
+func (j *job) answered() bool {
+	select {
+	case <-j.done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -354,7 +463,7 @@ func (b *Backend) split(ctx context.Context, calls []call) (jobs map[*node]*job,
 		nodes[i] = b.nodeOf(master)
 		j := jobs[nodes[i]]
 		if j == nil {
-			j = newJob(ctx, nil)
+			j = newJob(nil)
 			jobs[nodes[i]] = j
 		}
 		j.calls = append(j.calls, calls[i])
@@ -364,12 +473,15 @@ func (b *Backend) split(ctx context.Context, calls []call) (jobs map[*node]*job,
 }
 
 // idleJobs are those that nobody uses. One whose caller has left is not among them.
-var idleJobs = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 1)} }}
+var idleJobs = sync.Pool{New: func() any {
+	j := &job{done: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	j.timer.Stop()
+	return j
+}}
 
-func newJob(ctx context.Context, calls []call) *job {
+func newJob(calls []call) *job {
 	j := idleJobs.Get().(*job)
 	j.calls, j.size = calls, 0
-	j.deadline, _ = ctx.Deadline()
 	for i := range calls {
 		j.size += calls[i].size
 	}
@@ -381,8 +493,12 @@ func (b *Backend) nodeOf(master *goredis.Client) *node {
 	if n, ok := b.nodes.Load(master); ok {
 		return n.(*node)
 	}
-	n, _ := b.nodes.LoadOrStore(master, newNode(b, master.Options().Addr))
-	return n.(*node)
+	v, _ := b.nodes.LoadOrStore(master, newNode(b, master.Options().Addr))
+	n := v.(*node)
+	if b.closed.Load() {
+		n.close()
+	}
+	return n
 }
 
 // noContext is for what has no caller: commands carry a context that nobody reads, and
@@ -390,10 +506,24 @@ func (b *Backend) nodeOf(master *goredis.Client) *node {
 var noContext = context.Background()
 
 // until is a context that says when it ends, and does not tell: connections take their
-// deadlines from it, and a timer would be for nobody.
+// deadlines from it, and a timer would be for nobody. It marks the backend's own
+// pipelines.
 type until struct {
 	context.Context
-	deadline time.Time
+	deadline atomic.Int64 // in Unix nanoseconds
 }
 
-func (u until) Deadline() (time.Time, bool) { return u.deadline, true }
+// handshakeTimeout is what a pipeline that has to connect has in addition.
+const handshakeTimeout = time.Second
+
+func newUntil(d time.Duration) *until {
+	u := &until{Context: noContext}
+	u.extend(d)
+	return u
+}
+
+// extend sets the deadline anew.
+func (u *until) extend(d time.Duration) { u.deadline.Store(time.Now().Add(d).UnixNano()) }
+
+// Deadline implements context.Context.
+func (u *until) Deadline() (time.Time, bool) { return time.Unix(0, u.deadline.Load()), true }

@@ -97,6 +97,12 @@ func (c *call) wrongType() bool {
 	return err != nil && goredis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
+// outOfMemory reports whether the server has no memory for what the call would store.
+func (c *call) outOfMemory() bool {
+	err := c.err()
+	return err != nil && goredis.IsOOMError(err)
+}
+
 // text returns the answer of a plain command, and whether there is one.
 func (c *call) text() (string, bool) {
 	cmd := c.cmd.(*goredis.StringCmd)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,31 +50,14 @@ func (a *aside) put(key int, value int64) {
 // TestRunFindsCacheAside is the control of Run.
 func TestRunFindsCacheAside(t *testing.T) {
 	a := &aside{cache: map[int]int64{}}
-	c := &cell{name: "cache-aside"}
-	for key := range asideKeys {
-		c.partitions = append(c.partitions, &partition{name: fmt.Sprint("key ", key), model: itemModel})
+	regs := Registers{
+		Keys:   asideKeys,
+		Get:    func(_ context.Context, _, key int) (int64, error) { return a.get(key), nil },
+		Put:    func(_ context.Context, _, key int, value int64) error { a.put(key, value); return nil },
+		Stored: func(context.Context) ([]int64, error) { return a.store[:], nil },
 	}
-	var last atomic.Int64
-	c.read = func(_ context.Context, c *client) {
-		key := c.rng.IntN(asideKeys)
-		called := c.now()
-		value := a.get(key)
-		c.didRead(called, nil, effect{c.cell.partitions[key], itemCall{verb: getItem}, itemState{value: value}})
-	}
-	c.write = func(_ context.Context, c *client) {
-		key, value := c.rng.IntN(asideKeys), last.Add(1)
-		called := c.now()
-		a.put(key, value)
-		c.didWrite(called, nil, effect{c.cell.partitions[key], itemCall{verb: putItem, value: value}, done{}})
-	}
-	c.states = func(context.Context) (states []any, err error) {
-		for _, value := range a.store {
-			states = append(states, itemState{value: value})
-		}
-		return states, nil
-	}
-	cfg := Config{Operations: 20_000, Writes: 0.5, RoundOperations: 100, Dir: t.TempDir()}.withDefaults()
-	found(t, newRun(&cfg, []*cell{c}).run(t.Context()))
+	cfg := Config{Operations: 20_000, Writes: 0.5, RoundOperations: 100, Dir: t.TempDir()}
+	found(t, RunRegisters(t.Context(), cfg, regs))
 }
 
 // TestSoakFindsCacheAside is the control of Soak.

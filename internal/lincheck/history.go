@@ -68,6 +68,13 @@ func model[S comparable, I any](step func(state S, in I, out any) (S, bool)) por
 // tally counts what the clients have done.
 type tally struct {
 	reads, writes, ambiguous, failedReads, refusedWrites atomic.Int64
+	readError                                            atomic.Pointer[error] // the first
+}
+
+// failedRead counts a read that returned an error.
+func (t *tally) failedRead(err error) {
+	t.failedReads.Add(1)
+	t.readError.CompareAndSwap(nil, &err)
 }
 
 func (t *tally) operations() int64 { return t.reads.Load() + t.writes.Load() + t.ambiguous.Load() }
@@ -116,7 +123,7 @@ func (c *client) freshness() graphcache.Freshness {
 // didRead records a read. One that failed has seen nothing.
 func (c *client) didRead(called int64, err error, effects ...effect) {
 	if err != nil {
-		c.tally.failedReads.Add(1)
+		c.tally.failedRead(err)
 		return
 	}
 	c.tally.reads.Add(1)

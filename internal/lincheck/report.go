@@ -15,8 +15,9 @@ type Report struct {
 	// acknowledged, and AmbiguousWrites those whose outcome is unknown.
 	Reads, Writes, AmbiguousWrites int64
 	// FailedReads returned an error, and RefusedWrites one that says that they had no
-	// effect. Neither are checked.
+	// effect. Neither are checked. ReadError is the first of the reads' errors.
 	FailedReads, RefusedWrites int64
+	ReadError                  error
 
 	// Partitions is how many there were. Segments are their histories, one for each
 	// round, and Checked is how many operations, each counted once for each of the
@@ -27,10 +28,14 @@ type Report struct {
 	Unknown int
 	// Violations are segments that are not linearizable, or in Soak reads that
 	// returned what they must not; StaleReads are those of them that returned a state
-	// that had been overwritten, the longest of them for LongestStale.
-	Violations   int64
-	StaleReads   int64
-	LongestStale time.Duration
+	// that had been overwritten, the longest of them for LongestStale. BackwardReads are
+	// those of the stale ones that no acknowledged write had overwritten: another read
+	// had returned a later state, of a write that was still at work. While the mark of a
+	// write may be lost they are no mistake.
+	Violations    int64
+	StaleReads    int64
+	BackwardReads int64
+	LongestStale  time.Duration
 	// Details describe the first of the violations.
 	Details []string
 
@@ -54,6 +59,9 @@ const mostDetails = 4
 // Operations is how many operations were checked, each counted once.
 func (r *Report) Operations() int64 { return r.Reads + r.Writes + r.AmbiguousWrites }
 
+// Failure returns what kept the run from being finished, whatever was found until then.
+func (r *Report) Failure() error { return r.failure }
+
 // Err returns an error that describes the violations; or says that something was not
 // checked, which is no pass either.
 func (r *Report) Err() error {
@@ -76,11 +84,11 @@ func (r *Report) String() string {
 	seconds := max(r.Elapsed.Seconds(), 1e-9)
 	return fmt.Sprintf(`%d operations in %v (%.0f/s): %d reads, %d writes, %d writes of unknown outcome; failed: %d reads, %d writes
 checked: %d operations in %d segments of %d partitions, searched for %v in all; %d unknown
-violations: %d; stale reads: %d, the longest for %v
+violations: %d; stale reads: %d, %d of them backward, the longest for %v
 cache: %d hits, %d misses, %d joins, %d errors, %d holds lost, %d abandoned; %d faults`,
 		r.Operations(), r.Elapsed.Round(time.Millisecond), float64(r.Operations())/seconds, r.Reads, r.Writes, r.AmbiguousWrites, r.FailedReads, r.RefusedWrites,
 		r.Checked, r.Segments, r.Partitions, r.Checking.Round(time.Millisecond), r.Unknown,
-		r.Violations, r.StaleReads, r.LongestStale,
+		r.Violations, r.StaleReads, r.BackwardReads, r.LongestStale,
 		r.Hits, r.Misses, r.Joins, r.CacheErrors, r.LostHolds, r.AbandonedHolds, r.Faults)
 }
 
@@ -103,6 +111,9 @@ func (r *Report) fail(err error) {
 func (t *tally) report(r *Report) {
 	r.Reads, r.Writes, r.AmbiguousWrites = t.reads.Load(), t.writes.Load(), t.ambiguous.Load()
 	r.FailedReads, r.RefusedWrites = t.failedReads.Load(), t.refusedWrites.Load()
+	if err := t.readError.Load(); err != nil {
+		r.ReadError = *err
+	}
 }
 
 // count adds the counts of the graphs.

@@ -188,7 +188,7 @@ func (s *soak) readOnce(ctx context.Context, client int, q *sequence, v *view, f
 	began := time.Since(s.begin)
 	got, err := v.read(ctx, client, fresh)
 	if err != nil {
-		s.tally.failedReads.Add(1)
+		s.tally.failedRead(err)
 		return
 	}
 	s.tally.reads.Add(1)
@@ -224,6 +224,7 @@ func (s *soak) violation(q *sequence, v *view, got, low, high int64, began time.
 	case since == 0:
 		detail += fmt.Sprintf("; state %d does, and a later one had been read", stale)
 		s.report.StaleReads++
+		s.report.BackwardReads++
 	default:
 		detail += fmt.Sprintf("; state %d does, and had been overwritten for %v", stale, began-since)
 		s.report.StaleReads++

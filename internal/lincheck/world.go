@@ -105,21 +105,36 @@ func (w *world) graph(client int) *graphcache.Graph { return w.graphs[client%len
 func (w *world) fill(ctx context.Context, cell int) error {
 	g := w.graphs[0]
 	for hub := range cellHubs {
-		if err := nodes.Put(ctx, g, &nodeRecord{ID: hubID(cell, hub)}); err != nil {
+		if err := insist(func() error { return nodes.Put(ctx, g, &nodeRecord{ID: hubID(cell, hub)}) }); err != nil {
 			return err
 		}
 	}
 	for end := range cellEnds + fixedLinks {
-		if err := nodes.Put(ctx, g, &nodeRecord{ID: endID(cell, end)}); err != nil {
+		if err := insist(func() error { return nodes.Put(ctx, g, &nodeRecord{ID: endID(cell, end)}) }); err != nil {
 			return err
 		}
 	}
 	for _, e := range fixedEdges() {
-		if _, err := links.AddEdge(ctx, g, e.link(hubID(cell, 0), endID(cell, e.end))); err != nil {
+		err := insist(func() error {
+			_, err := links.AddEdge(ctx, g, e.link(hubID(cell, 0), endID(cell, e.end)))
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insist repeats a write that a busy machine, with time-outs that are short, refuses.
+func insist(write func() error) (err error) {
+	for range 20 {
+		if err = write(); !errors.Is(err, graphcache.ErrUnavailable) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
 }
 
 func itemAt(cell, item int) itemID { return itemID(fmt.Sprintf("i%03d-%d", cell, item)) }
