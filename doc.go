@@ -162,8 +162,8 @@
 //
 //   - The cache loses the mark of a writer that is still at work, by eviction or a
 //     failover. Until that write is acknowledged, readers may see the value before
-//     it; if the writer dies as well, or its marks cannot be taken off, they may until
-//     the value expires. Stats counts lost marks.
+//     it; if its marks cannot be taken off then, they may until that succeeds, and if
+//     the writer dies, until the value expires. Stats counts lost marks.
 //   - The cache goes back to an earlier state, by a failover to a replica that lags or a
 //     restart from a dump, and nobody notices. That of backends/redis does when it meets
 //     the server again: graphs then take no value from before, and Stats counts it. What

@@ -25,7 +25,7 @@ func TestRewind(t *testing.T) {
 		}
 		lookChange(t, e)
 		lookExpect(t, "before anybody knows", "old", e, e)
-		e.fcache.Rewind()
+		e.fcache.Rewind(time.Now())
 		lookExpect(t, "at once", "new", e, e)
 		time.Sleep(time.Second + time.Millisecond)
 		synctest.Wait()
@@ -38,6 +38,36 @@ func TestRewind(t *testing.T) {
 		if n := e.fstore.Calls("Read"); n != 1 { // that of the search
 			t.Errorf("%d store reads after all was loaded anew, want 1", n)
 		}
+	})
+}
+
+// TestRewindKnown: a process that notices what another one has dealt with, and knows that
+// it has, does not drop what was cached since; a process that notices first, or something
+// newer, does.
+func TestRewindKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		period := func(o *graphcache.Options) { o.LookPeriod = time.Second }
+		e := shopNew(t, period)
+		other := shopAnother(t, e, period)
+		lookWorld(t, e)
+		lookExpect(t, "at first", "old", e, e)
+		restarted := time.Now()
+		time.Sleep(time.Minute)
+		e.fcache.Rewind(restarted)
+		lookExpect(t, "loaded anew", "old", e, e)
+		time.Sleep(time.Minute)
+		other.fcache.Rewind(restarted)
+		other.on(nil)
+		lookExpect(t, "in the other process", "old", other, other)
+		if n := other.fstore.Calls("Read"); n != 0 {
+			t.Errorf("%d store reads, want 0: the other process has dropped the values again", n)
+		}
+		if got := other.Stats().CacheRewinds; got != 0 {
+			t.Errorf("%d rewinds were counted, want 0", got)
+		}
+		lookChange(t, e)
+		other.fcache.Rewind(time.Now())
+		lookExpect(t, "after another one", "new", other, other)
 	})
 }
 
@@ -54,7 +84,7 @@ func TestRewindDuringRead(t *testing.T) {
 			lookChange(t, e)
 			e.on(func(c fixtureCall) backendtest.Fault {
 				if c.is("Lookup") {
-					e.fcache.Rewind()
+					e.fcache.Rewind(time.Now())
 				}
 				return backendtest.Fault{}
 			})
@@ -77,8 +107,8 @@ func TestRewindStoreDown(t *testing.T) {
 		e.on(func(c fixtureCall) backendtest.Fault {
 			return backendtest.Fault{Action: changeFault(c, "Raise", backendtest.Fail)}
 		})
-		e.fcache.Rewind()
-		e.fcache.Rewind() // again, before the first is known
+		e.fcache.Rewind(time.Now())
+		e.fcache.Rewind(time.Now()) // again, before the first is known
 		for _, r := range lookReads {
 			if got, err := r.read(t.Context(), e); got != "new" || err != nil {
 				t.Errorf("while the store is not told: %s is %q, %v", r.name, got, err)
@@ -99,10 +129,10 @@ func TestRewindClosed(t *testing.T) {
 		e.on(func(c fixtureCall) backendtest.Fault {
 			return backendtest.Fault{Action: changeFault(c, "Raise", backendtest.Fail)}
 		})
-		e.fcache.Rewind()
+		e.fcache.Rewind(time.Now())
 		time.Sleep(3 * time.Second)
 		fixtureMust(t, e.Close(t.Context()))
-		e.fcache.Rewind()
+		e.fcache.Rewind(time.Now())
 		if got := e.Stats().CacheRewinds; got != 1 {
 			t.Errorf("%d rewinds were counted, want 1: the second came after Close", got)
 		}

@@ -41,7 +41,7 @@ type KindStats struct {
 	// the write was acknowledged its anchor may have been served stale.
 	LostHolds int64
 	// AbandonedHolds are marks that were left to their deadline, because the
-	// write's outcome is unknown or the cache did not confirm their release.
+	// write's outcome is unknown or the cache did not confirm their release in time.
 	AbandonedHolds int64
 }
 

@@ -71,14 +71,14 @@ func (c *FaultyCache) OnRewind(f func(since time.Time)) (stop func()) {
 	}
 }
 
-// Rewind says that the cache may have gone back in time. It is for the test to see to
-// it that it has.
-func (c *FaultyCache) Rewind() {
+// Rewind says that the cache may have gone back in time, and have values from before the
+// moment since. It is for the test to see to it that it has.
+func (c *FaultyCache) Rewind(since time.Time) {
 	c.mu.Lock()
 	all := slices.Clone(c.rewinds)
 	c.mu.Unlock()
 	for _, f := range all {
-		(*f)(time.Now())
+		(*f)(since)
 	}
 }
 

@@ -212,8 +212,8 @@ func firstOf(a, b error) error {
 	return b
 }
 
-// Claim implements driver.Cache. It is one round trip; two for a secondary fragment
-// whose anchor has changed since another one of them was cached.
+// Claim implements driver.Cache. It is one round trip; two for the first secondary
+// fragment of an anchor since that has changed.
 func (c *Cache) Claim(ctx context.Context, claims []driver.Claim) ([]driver.Entry, error) {
 	var first error
 	calls := make([]call, 0, 2*len(claims))

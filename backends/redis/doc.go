@@ -45,26 +45,30 @@
 // Each step of the protocol is one command or one script on one key, so that nothing
 // depends on several keys changing together, and a Cluster can be resized under load. A
 // hit is a GET, without a script; the look-ups of a hop are one pipeline, in a Cluster
-// one for each node. A miss is a look-up, a claim and a fill, which nobody waits for. A
+// one for each node. A miss is a look-up, a claim, and a fill, for which nobody waits. A
 // write is two round trips.
 //
 // Concurrent callers share pipelines, and each waits no longer than its context lets
 // it, whatever becomes of the others. After five pipelines in a row that a node did not
-// answer, calls to it fail at once for about half a second, until one has come through.
-// Nothing is sent twice but scripts that the server did not know.
+// answer, calls to it fail at once for about half a second, until one has come through;
+// only releases of writes are tried all the same. Nothing that changes anything is sent
+// twice, but scripts that the server did not know.
 //
-// What the server says about itself is compared whenever a connection is new: the run
-// id, the replication id and the role. When it was started again or a replica was
-// promoted, it may have values that were invalidated, so the graphs on this backend
-// accept no value from before, and the other processes learn of it through the store.
-// What cannot be noticed this way, and is bounded by the life of a value:
+// The server is asked who it is when a connection is made, and once a second. When it
+// was started again with what it had, or a replica was promoted, it may have values that
+// were invalidated, so the graphs on this backend accept no value from before, and the
+// other processes learn of it through the store. What cannot be noticed this way, and is
+// bounded by the life of a value:
 //
 //   - A write whose mark was lost with a server or evicted, by a process that then dies
-//     before its write has ended, or whose release is lost too.
-//   - A deposed master that this process still reaches, and others do not, until the
-//     connection ends or it learns that it is a replica.
-//   - In a Cluster, a node that lost its role and got it back by force (CLUSTER FAILOVER
-//     TAKEOVER) while it was used without a pause of a second.
+//     before its write has ended.
+//   - A deposed master that this process still reaches, and others do not: until it
+//     learns that it is a replica, or the connection ends.
+//   - A server that was promoted or came back while no process was there that knew it
+//     before.
+//
+// The server must be one that INFO tells of: a proxy that spreads commands over several
+// servers will not do.
 //
 // A key that has been overwritten by something else is a miss, and is replaced by the
 // next fill if it still has the same bytes; the mark of a write is never among them.

@@ -73,8 +73,12 @@ func (o *Options) withDefaults() (Options, error) {
 // The parameters of go-redis's ParseURL, ParseClusterURL and ParseFailoverURL work as
 // well. What the URL leaves open is set as [OpenUniversal] says.
 //
+// Where Sentinel is given, user and password are those of the sentinels, and those of
+// the servers are the parameters username and password.
+//
 // Open does not fail when nobody answers: a service must be able to start while its
-// cache is down. It says so to the logger.
+// cache is down. It says so to the logger. It then cannot tell that a single address is
+// one of a Cluster, which is refused when it is met later: name several.
 func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -179,35 +183,43 @@ func New(ctx context.Context, client goredis.UniversalClient, opts *Options) (*B
 	if err != nil {
 		return nil, err
 	}
-	var slow string
 	switch c := client.(type) {
 	case *goredis.Client:
 		if c == nil {
 			return nil, fmt.Errorf("redis: %w: the client is nil", driver.ErrInvalid)
 		}
-		s := c.Options()
-		slow = slowness(s.MaxRetries, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
 	case *goredis.ClusterClient:
 		if c == nil {
 			return nil, fmt.Errorf("redis: %w: the client is nil", driver.ErrInvalid)
 		}
-		s := c.Options()
-		if s.ReadOnly || s.RouteByLatency || s.RouteRandomly {
+		if s := c.Options(); s.ReadOnly || s.RouteByLatency || s.RouteRandomly {
 			return nil, errReplicaReads
 		}
-		slow = slowness(0, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
 	default:
 		return nil, fmt.Errorf("redis: %w: a client of type %T: use a Client or a ClusterClient", driver.ErrInvalid, client)
-	}
-	if slow != "" {
-		o.Logger.WarnContext(ctx, "graphcache: the redis client can make callers wait for long when redis does not answer", "settings", slow)
 	}
 	return start(ctx, client, false, o)
 }
 
+// warnOfSlowness logs the settings of a client with which callers could hang.
+func (o *Options) warnOfSlowness(ctx context.Context, client goredis.UniversalClient) {
+	var slow string
+	switch c := client.(type) {
+	case *goredis.Client:
+		s := c.Options()
+		slow = o.slowness(s.MaxRetries, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
+	case *goredis.ClusterClient:
+		s := c.Options()
+		slow = o.slowness(0, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
+	}
+	if slow != "" {
+		o.Logger.WarnContext(ctx, "graphcache: the redis client can make callers wait for long when redis does not answer", "settings", slow)
+	}
+}
+
 // slowness names the settings with which a call could hang.
-func slowness(retries, dials int, contextual bool, dial, read, write time.Duration) string {
-	const most = 2 * time.Second
+func (o *Options) slowness(retries, dials int, contextual bool, dial, read, write time.Duration) string {
+	most := max(2*time.Second, o.BatchTimeout)
 	var bad []string
 	add := func(is bool, format string, args ...any) {
 		if is {
@@ -289,6 +301,7 @@ func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Op
 	} else {
 		b.single = newNode(b, client.(*goredis.Client).Options().Addr)
 	}
+	o.warnOfSlowness(ctx, client)
 	b.watch.start(b)
 	err := b.check(ctx)
 	switch {

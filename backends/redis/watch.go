@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -19,8 +20,8 @@ import (
 // A server can come back with old data: started again from a dump, or a replica that
 // was promoted before it had all writes. Holds and their releases may then be missing,
 // and values that were invalidated may be there again. So each new connection first
-// asks the server who it is, and if that is not one that was known, the functions of
-// [Cache.OnRewind] are called before the connection is used.
+// asks the server who it is, and if that is not one that was known and it may have old
+// data, the functions of [Cache.OnRewind] are called before the connection is used.
 //
 // A server can change behind a connection that stands: a replica is promoted, or a
 // master deposed. So a pipeline asks too, on its way, if none has for a second, or if
@@ -64,22 +65,22 @@ type watch struct {
 	learning bool      // servers that are met now are those of the beginning
 	nextHook int
 	hooks    map[int]func(since time.Time)
-	nodes    []*nodeHook
+	nodes    map[*goredis.Client]*nodeHook
 }
 
 // start watches the clients of the backend.
 func (w *watch) start(b *Backend) {
 	w.b, w.known, w.hooks = b, make(map[string]identity), make(map[int]func(time.Time))
-	var hooked sync.Map
+	w.nodes = make(map[*goredis.Client]*nodeHook)
 	hook := func(c *goredis.Client) {
-		if _, twice := hooked.LoadOrStore(c, true); twice {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.nodes[c] != nil {
 			return
 		}
 		h := &nodeHook{w: w, client: c, conns: make(map[net.Conn]struct{})}
+		w.nodes[c] = h
 		c.AddHook(h)
-		w.mu.Lock()
-		w.nodes = append(w.nodes, h)
-		w.mu.Unlock()
 	}
 	defer func() { go w.poll() }()
 	if b.cluster == nil {
@@ -216,7 +217,7 @@ func (w *watch) poll() {
 		case <-tick.C:
 		}
 		w.mu.Lock()
-		nodes := slices.Clone(w.nodes)
+		nodes := slices.Collect(maps.Values(w.nodes))
 		w.mu.Unlock()
 		var asked sync.WaitGroup
 		for _, h := range nodes {
@@ -225,6 +226,16 @@ func (w *watch) poll() {
 			}
 		}
 		asked.Wait()
+	}
+}
+
+// forget drops a node that is no longer part of the Cluster.
+func (w *watch) forget(h *nodeHook) {
+	w.mu.Lock()
+	delete(w.nodes, h.client)
+	w.mu.Unlock()
+	if n, ok := w.b.nodes.LoadAndDelete(h.client); ok {
+		n.(*node).close()
 	}
 }
 
@@ -277,9 +288,10 @@ func (h *nodeHook) due() bool {
 // askItself asks the server over a connection of the pipelines.
 func (h *nodeHook) askItself() {
 	pipeline := h.client.Pipeline()
-	_ = pipeline.Process(noContext, goredis.NewCmd(noContext, "ping"))
-	// The hook adds the question.
-	_, _ = pipeline.Exec(newUntil(askTimeout))
+	_ = pipeline.Process(noContext, question()) // of which the hook makes two
+	if _, err := pipeline.Exec(newUntil(askTimeout)); errors.Is(err, goredis.ErrClosed) {
+		h.w.forget(h)
+	}
 }
 
 // hear takes note of the answer to a question.
