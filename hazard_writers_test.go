@@ -48,6 +48,9 @@ func TestHazard04TwoWriters(t *testing.T) {
 			if tt.stalled || tt.fault == nil && !testing.Short() {
 				stride = 1
 			}
+			if tt.standing > 0 {
+				stride = 30 // each of them waits for a release in the background
+			}
 			for n := 0; n < len(orders); n += stride {
 				order := orders[n]
 				for i, to := range []fixtureUserID{"bob", "cat", "dan"} {
