@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"sync"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -117,12 +118,22 @@ func (k *ObjectKind[T]) get(ctx context.Context, c conn, id string, fresh Freshn
 	if err != nil {
 		return nil, err
 	}
-	reqs := [...]request{b.objectRequest(id)}
-	if err := c.fetch(ctx, reqs[:], fresh); err != nil {
-		return nil, err
+	one := idleRequests.Get().(*[1]request)
+	one[0] = b.objectRequest(id)
+	err = c.fetch(ctx, one[:], fresh)
+	var v *T
+	if err == nil {
+		v, err = decodeObject[T](k.core, id, &one[0].value)
 	}
-	return decodeObject[T](k.core, id, &reqs[0].value)
+	// Loads that go on have copies of their own.
+	one[0] = request{}
+	idleRequests.Put(one)
+	return v, err
 }
+
+// idleRequests are for reads of one object, of which the request is the largest
+// allocation.
+var idleRequests = sync.Pool{New: func() any { return new([1]request) }}
 
 // freshness returns the one that a variadic parameter may have.
 func freshness(f []Freshness) Freshness {
