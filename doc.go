@@ -165,9 +165,9 @@
 //     it; if its marks cannot be taken off then, they may until that succeeds, and if
 //     the writer dies, until the value expires. Stats counts lost marks.
 //   - The cache goes back to an earlier state, by a failover to a replica that lags or a
-//     restart from a dump, and nobody notices. That of backends/redis does when it meets
-//     the server again: graphs then take no value from before, and Stats counts it. What
-//     is left are reads in a process that still reaches a server which is no longer the
+//     restart from a dump, unnoticed. The cache of backends/redis notices when it meets
+//     the server again: graphs then take no value from before, and Stats counts it. There
+//     remain reads in a process that still reaches a server which is no longer the
 //     master, and processes that start when no other is there that has noticed.
 //   - A write whose outcome is unknown ([ErrUnknownOutcome]), or whose process has died,
 //     is applied by the store later than Options.HoldTTL after it began. Until then its

@@ -75,7 +75,7 @@ type Stats struct {
 	Batches, Calls int64
 	// FailedBatches are pipelines that the server did not answer, or only to say that
 	// it does not serve. RejectedCalls are commands that were not sent because the last
-	// batches had failed; Outages, how often that began.
+	// batches had failed. Outages is how often the breaker of a node opened.
 	FailedBatches, RejectedCalls, Outages int64
 	// AbandonedCalls are commands whose caller did not wait for the answer.
 	AbandonedCalls int64

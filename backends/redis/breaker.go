@@ -20,17 +20,17 @@ const (
 
 // newBreaker returns the breaker of the node at an address: calls of a server that does not answer fail
 // at once, and nobody waits for its time-outs.
-func newBreaker(b *Backend, addr string) *gobreaker.TwoStepCircuitBreaker[any] {
+func newBreaker(n *node, addr string) *gobreaker.TwoStepCircuitBreaker[any] {
 	return gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Timeout:     breakerPause*3/4 + rand.N(breakerPause/2),
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
 			switch {
 			case to == gobreaker.StateOpen && from == gobreaker.StateClosed:
-				b.counters.opened.Add(1)
-				b.opts.Logger.WarnContext(context.Background(), "graphcache: redis does not answer: it is not asked for a while", "node", addr)
+				n.b.counters.opened.Add(1)
+				n.b.opts.Logger.WarnContext(context.Background(), "graphcache: redis does not answer: it is not asked for a while", "node", addr, "error", *n.last.Load())
 			case to == gobreaker.StateClosed:
-				b.opts.Logger.InfoContext(context.Background(), "graphcache: redis answers again", "node", addr)
+				n.b.opts.Logger.InfoContext(context.Background(), "graphcache: redis answers again", "node", addr)
 			}
 		},
 	})

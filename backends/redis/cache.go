@@ -9,7 +9,8 @@ import (
 	"github.com/graphcache/graphcache/driver"
 )
 
-// Cache is a driver.Cache in Redis. entry.go says how it is laid out.
+// Cache is a driver.Cache in Redis. An anchor is a string, with its primary value in it,
+// and a hash beside it for the secondary values. All caches of a backend are the same.
 type Cache struct{ b *Backend }
 
 var (

@@ -39,7 +39,9 @@ func (l *layout) ready(ctx context.Context) error {
 		return errNoLayout
 	}
 	if _, err := l.cluster.MasterForKey(ctx, "any"); err != nil {
-		l.next.Store(time.Now().Add(breakerPause).UnixMilli())
+		if ctx.Err() == nil { // else it was the caller who had no time
+			l.next.Store(time.Now().Add(breakerPause).UnixMilli())
+		}
 		return fmt.Errorf("%w: %w", errNoLayout, err)
 	}
 	l.known.Store(true)

@@ -19,12 +19,15 @@ import (
 // Options are the settings of a [Backend]. The zero Options, and nil, consist entirely
 // of default values.
 type Options struct {
-	// Prefix starts every key. Services that share a server have prefixes of their own,
-	// or are given keys of their own by the identity of their store. Up to 64 bytes
-	// without braces. Default "gc:".
+	// Prefix starts every key. Every key has the identity of the store in it, so that
+	// services with stores of their own never meet, whatever their prefixes are. All
+	// processes on one store must have the same server, database and Prefix: otherwise
+	// each serves what the others have written over. To change them, stop all of them
+	// first. Up to 64 bytes without braces. Default "gc:".
 	Prefix string
 	// Logger receives what happens in the background, and what is unwise in the
-	// settings of the client or the server. Default slog.Default().
+	// settings of the client or the server. Default slog.Default(). go-redis logs by
+	// itself besides: see its SetLogger.
 	Logger *slog.Logger
 	// BatchTimeout is how long it may take to send a pipeline and to read the answers,
 	// and before that to connect if there is no connection, which takes about four
@@ -76,19 +79,18 @@ func (o *Options) withDefaults() (Options, error) {
 // Where Sentinel is given, user and password are those of the sentinels, and those of
 // the servers are the parameters username and password.
 //
-// Open does not fail when nobody answers: a service must be able to start while its
-// cache is down. It says so to the logger. It then cannot tell that a single address is
+// Open does not fail when nobody answers, or when the server refuses the user, the
+// password or the database: a service must be able to start while its cache is down. It
+// takes up to a second then, and logs a warning. It then cannot tell that a single address is
 // one of a Cluster, which is refused when it is met later: name several.
 func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Scheme != "unix" && strings.Contains(u.Path, "@") {
-		// The error has the URL in it, and that may have a password; what follows a
-		// password that is not escaped may be the rest of it.
-		return nil, fmt.Errorf("redis: %w: the URL cannot be parsed", driver.ErrInvalid)
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, err
 	}
 	var client goredis.UniversalClient
 	query := u.Query()
@@ -118,10 +120,27 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 		}
 	}
 	if err != nil {
-		// Without the parameters, of which one may be a password.
+		// Without what may be a password.
 		return nil, fmt.Errorf("redis: open %s://%s: %w: %w", u.Scheme, u.Host, driver.ErrInvalid, err)
 	}
 	return start(ctx, client, true, o)
+}
+
+// parseURL parses a URL as far as it takes to see that it is one. Its errors do not repeat
+// any of it: it may have a password, and what follows one that is not escaped may be the
+// rest of that.
+func parseURL(rawURL string) (*url.URL, error) {
+	u, err := url.Parse(rawURL)
+	switch {
+	case err != nil, u.Opaque != "", u.Fragment != "", strings.Contains(u.RawQuery, "@"),
+		u.Scheme != "unix" && strings.Contains(u.Path, "@"):
+		return nil, fmt.Errorf("redis: %w: the URL cannot be parsed: want redis://user:password@host:6379, with / ? # @ %% in a password written as %%2F %%3F %%23 %%40 %%25", driver.ErrInvalid)
+	case u.Scheme != "unix" && u.Host == "":
+		return nil, fmt.Errorf("redis: %w: the URL names no host: want redis://host:6379", driver.ErrInvalid)
+	case strings.Contains(u.Host, ","):
+		return nil, fmt.Errorf("redis: %w: the URL names several hosts: want redis://host1:6379?addr=host2:6379&addr=host3:6379", driver.ErrInvalid)
+	}
+	return u, nil
 }
 
 // OpenUniversal returns a backend for the server, the Sentinel group (if MasterName is
@@ -137,7 +156,8 @@ func Open(ctx context.Context, rawURL string, opts *Options) (*Backend, error) {
 //	MaintNotificationsConfig off
 //
 // Replica reads (ReadOnly, RouteByLatency, RouteRandomly) are refused: a replica is
-// behind. Longer time-outs are respected, and reported to the logger.
+// behind. Time-outs above 2 s (or BatchTimeout, if that is longer) are respected, and
+// reported to the logger.
 func OpenUniversal(ctx context.Context, options *goredis.UniversalOptions, opts *Options) (*Backend, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -177,7 +197,8 @@ var errReplicaReads = fmt.Errorf("redis: %w: ReadOnly, RouteByLatency and RouteR
 // open. Clients that read from replicas, and a Ring, are refused. Time-outs and retries
 // with which a call could hang are reported to the logger once.
 //
-// The backend adds hooks to the client, by which it learns of new connections.
+// The backend adds hooks to the client, by which it learns of new connections. They stay
+// after Close, and do nothing then; make one backend for each client.
 func New(ctx context.Context, client goredis.UniversalClient, opts *Options) (*Backend, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -213,7 +234,7 @@ func (o *Options) warnOfSlowness(ctx context.Context, client goredis.UniversalCl
 		slow = o.slowness(0, s.DialerRetries, s.ContextTimeoutEnabled, s.DialTimeout, s.ReadTimeout, s.WriteTimeout)
 	}
 	if slow != "" {
-		o.Logger.WarnContext(ctx, "graphcache: the redis client can make callers wait for long when redis does not answer", "settings", slow)
+		o.Logger.WarnContext(ctx, "graphcache: the redis client can make callers wait for long when redis does not answer: set ContextTimeoutEnabled, MaxRetries -1, DialerRetries 1 and time-outs of up to 2s, or use OpenUniversal", "settings", slow)
 	}
 }
 
@@ -303,12 +324,23 @@ func start(ctx context.Context, client goredis.UniversalClient, owned bool, o Op
 	}
 	o.warnOfSlowness(ctx, client)
 	b.watch.start(b)
-	err := b.check(ctx)
+	err := b.checkSoon(ctx)
+	var reply goredis.Error
 	switch {
 	case errors.Is(err, driver.ErrInvalid):
 		return nil, errors.Join(err, b.Close(ctx))
+	case errors.As(err, &reply):
+		o.Logger.WarnContext(ctx, "graphcache: redis refuses the backend: until this is put right reads go to the store, and writes are refused", "addr", b.addr(), "error", err)
 	case err != nil:
-		o.Logger.WarnContext(ctx, "graphcache: redis does not answer yet", "error", err)
+		o.Logger.WarnContext(ctx, "graphcache: redis does not answer yet: reads go to the store, and writes are refused", "addr", b.addr(), "error", err)
 	}
 	return b, nil
+}
+
+// addr returns the address of the server, or those by which a Cluster was named.
+func (b *Backend) addr() string {
+	if b.cluster != nil {
+		return strings.Join(b.cluster.Options().Addrs, ",")
+	}
+	return b.client.(*goredis.Client).Options().Addr
 }

@@ -544,7 +544,7 @@ func TestOpenVersions(t *testing.T) {
 					t.Fatal(err)
 				}
 				b.Close(t.Context())
-			} else if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "at least 7.0") {
+			} else if !errors.Is(err, driver.ErrInvalid) || !strings.Contains(err.Error(), "7.0 or later") {
 				t.Errorf("error %v, want ErrInvalid", err)
 			}
 		})

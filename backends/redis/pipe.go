@@ -203,6 +203,10 @@ func (s *sender) take() bool {
 	rest := copy(p.queue, p.queue[n:])
 	clear(p.queue[rest:])
 	p.queue = p.queue[:rest]
+	if rest > 0 && p.running < pipeWidth { // more than one pipeline takes
+		p.running++
+		p.startLocked()
+	}
 	return true
 }
 
@@ -266,11 +270,13 @@ func (p *pipe) sendSources(ctx context.Context, batch []*job) {
 type node struct {
 	b       *Backend
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
+	last    atomic.Pointer[error] // of a pipeline that was not answered
 	pipes   [lanes]pipe
 }
 
 func newNode(b *Backend, addr string) *node {
-	n := &node{b: b, breaker: newBreaker(b, addr)}
+	n := &node{b: b}
+	n.breaker = newBreaker(n, addr)
 	for i := range n.pipes {
 		p := &n.pipes[i]
 		p.n, p.wake, p.insist = n, make(chan struct{}, pipeWidth), lane(i) == releaseLane
@@ -302,7 +308,7 @@ func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []gore
 		done, err = func(error) {}, nil
 	}
 	if err != nil {
-		setErr(cmds, errors.Join(errBreaker, err))
+		setErr(cmds, n.whyNotAsked())
 		n.b.counters.rejected.Add(int64(len(cmds)))
 		return false
 	}
@@ -314,6 +320,9 @@ func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []gore
 		setErr(cmds, err) // go-redis keeps what a server says about a connection to itself
 	}
 	err = outage(cmds)
+	if err != nil {
+		n.last.Store(&err)
+	}
 	done(err)
 	n.b.counters.batches.Add(1)
 	n.b.counters.calls.Add(int64(len(cmds)))
@@ -339,7 +348,13 @@ func setErr(cmds []goredis.Cmder, err error) {
 	}
 }
 
-var errBreaker = errors.New("not asked, because it did not answer lately")
+// whyNotAsked is the error of calls that the breaker rejects.
+func (n *node) whyNotAsked() error {
+	if last := n.last.Load(); last != nil {
+		return fmt.Errorf("not asked for a while after %d failures, the last of which was: %w", breakerFailures, *last)
+	}
+	return errors.New("not asked for a while")
+}
 
 // outage returns the first error that says that the server does not serve, nil if it
 // does. What it says about one command is none.
@@ -518,12 +533,12 @@ const handshakeTimeout = time.Second
 
 func newUntil(d time.Duration) *until {
 	u := &until{Context: noContext}
-	u.extend(d)
+	u.deadline.Store(time.Now().Add(d).UnixNano())
 	return u
 }
 
-// extend sets the deadline anew.
-func (u *until) extend(d time.Duration) { u.deadline.Store(time.Now().Add(d).UnixNano()) }
+// extend moves the deadline.
+func (u *until) extend(d time.Duration) { u.deadline.Add(int64(d)) }
 
 // Deadline implements context.Context.
 func (u *until) Deadline() (time.Time, bool) { return time.Unix(0, u.deadline.Load()), true }

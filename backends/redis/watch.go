@@ -387,7 +387,7 @@ func (h *nodeHook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 // ProcessPipelineHook lets a pipeline ask the server, if it is time to.
 func (h *nodeHook) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []goredis.Cmder) error {
-		if _, ours := ctx.(*until); !ours || isHandshake(cmds) {
+		if _, ours := ctx.(*until); !ours || isHandshake(cmds) || h.w.b.closed.Load() {
 			return next(ctx, cmds)
 		}
 		if !h.due() {

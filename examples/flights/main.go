@@ -107,6 +107,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errUnknownAirport), errors.Is(err, errUnknownState):
 		fmt.Fprintf(stderr, "flights: %v; the codes are in upper case, like SEA and WA\n", err)
 		return 2
+	case errors.Is(err, graphcache.ErrUnavailable) && *cacheURL != "":
+		fmt.Fprintf(stderr, "flights: the cache cannot be reached, and without it nothing is written: %v\n", err)
+		return 1
 	case err != nil:
 		fmt.Fprintf(stderr, "flights: %v\n", err)
 		return 1
