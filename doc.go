@@ -167,8 +167,9 @@
 //   - The cache goes back to an earlier state, by a failover to a replica that lags or a
 //     restart from a dump, unnoticed. The cache of backends/redis notices when it meets
 //     the server again: graphs then take no value from before, and Stats counts it. There
-//     remain reads in a process that still reaches a server which is no longer the
-//     master, and processes that start when no other is there that has noticed.
+//     remain a process that still reaches a server which is no longer the master, whose
+//     reads and whose writes' invalidations are apart from those of the others, and
+//     processes that start when no other is there that has noticed.
 //   - A write whose outcome is unknown ([ErrUnknownOutcome]), or whose process has died,
 //     is applied by the store later than Options.HoldTTL after it began. Until then its
 //     marks stand.

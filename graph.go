@@ -31,6 +31,8 @@ type shared struct {
 	counters    map[string]*kindCounters
 	flights     flights
 	loads       chan struct{}               // one element for each store read under way
+	releases    chan struct{}               // one for each refused write whose marks are being taken off
+	retries     chan struct{}               // one for each write that goes on trying to
 	closing     chan struct{}               // closed by Close
 	stopLooking func(context.Context) error // nil if there are no looks
 
@@ -98,6 +100,8 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 		opts: o, schema: schema,
 		counters:    map[string]*kindCounters{},
 		loads:       make(chan struct{}, o.MaxLoads),
+		releases:    make(chan struct{}, maxReleases),
+		retries:     make(chan struct{}, maxRetries),
 		closing:     make(chan struct{}),
 		namespaces:  map[string]*Graph{},
 		generations: map[string]*atomic.Uint64{},

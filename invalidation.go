@@ -156,6 +156,7 @@ type mutation struct {
 	session session
 	anchors []anchor
 	keys    []string
+	held    []bool // by key: the token may be there
 	token   string
 	wrote   bool
 	tries   int // of the release
@@ -205,6 +206,7 @@ func (m *mutation) prepare() {
 		m.anchors = append(m.anchors, a)
 		m.keys = append(m.keys, m.g.space.key(a))
 	}
+	m.held = make([]bool, len(m.keys))
 }
 
 // hold marks the anchors. A hold's age counts from before the first one was sent:
@@ -222,7 +224,12 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 	m.g.countCacheError(err)
 	placed := err == nil
 	for i := range holds {
-		placed = placed && i < len(outcomes) && outcomes[i] == driver.Done
+		outcome := driver.Unknown
+		if i < len(outcomes) {
+			outcome = outcomes[i]
+		}
+		placed = placed && outcome == driver.Done
+		m.held[i] = m.held[i] || outcome != driver.Refused
 	}
 	switch age := time.Since(start); {
 	case !placed:
@@ -252,9 +259,16 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 	opts := &m.g.shared.opts
 	ctx, cancel := context.WithTimeout(ctx, opts.HoldTimeout)
 	defer cancel()
-	releases := make([]driver.Release, len(m.keys))
+	releases := make([]driver.Release, 0, len(m.keys))
+	which := make([]int, 0, len(m.keys))
 	for i, key := range m.keys {
-		releases[i] = driver.Release{Anchor: key, Token: m.token, Stamp: m.session.stamp, KeepStamp: keepStamp}
+		if m.held[i] {
+			releases = append(releases, driver.Release{Anchor: key, Token: m.token, Stamp: m.session.stamp, KeepStamp: keepStamp})
+			which = append(which, i)
+		}
+	}
+	if len(releases) == 0 {
+		return protocol.Released
 	}
 	outcomes, err := opts.Cache.Release(ctx, releases)
 	m.g.countCacheError(err)
@@ -265,7 +279,7 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 		case i >= len(outcomes) || outcomes[i] == driver.Unknown:
 			confirmed = false
 		case outcomes[i] == driver.Refused && m.wrote && m.tries == 1:
-			m.counters(i).lostHolds.Add(1)
+			m.counters(which[i]).lostHolds.Add(1)
 		}
 	}
 	if confirmed {
@@ -275,13 +289,33 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 }
 
 // inBackground runs what the caller of a write need not wait for. It reports false when
-// the graph is being closed.
+// the graph is being closed, or when as much is under way as may be: then the caller does
+// it, and so brings no more.
 func (m *mutation) inBackground(f func()) bool {
-	return m.g.shared.spawn(func() {
+	s := m.g.shared
+	select {
+	case s.releases <- struct{}{}:
+	default:
+		return false
+	}
+	started := s.spawn(func() {
+		defer func() { <-s.releases }()
 		defer m.g.logPanic(context.Background(), "release")
 		f()
 	})
+	if !started {
+		<-s.releases
+	}
+	return started
 }
+
+const (
+	// maxReleases is how many refused writes may have their marks taken off in the
+	// background at once.
+	maxReleases = 64
+	// maxRetries is how many writes that were applied may go on trying to.
+	maxRetries = 1024
+)
 
 // releaseRefused takes the marks of a write off that was refused because not all of them
 // could be placed.
@@ -300,10 +334,16 @@ func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
 		return
 	}
 	for i := range m.keys {
-		m.counters(i).abandonedHolds.Add(1)
+		if m.held[i] {
+			m.counters(i).abandonedHolds.Add(1)
+		}
 	}
 	if m.wrote && !m.session.unknown {
-		go m.releaseLater(ctx)
+		select {
+		case m.g.shared.retries <- struct{}{}:
+			go m.releaseLater(ctx)
+		default: // the deadline of the marks must do
+		}
 	}
 }
 
@@ -311,8 +351,9 @@ func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
 // write have expired. It ends with the graph, and neither Settle nor Close waits for it:
 // the cache may be away for good.
 func (m *mutation) releaseLater(ctx context.Context) {
-	defer m.g.logPanic(ctx, "release")
 	s := m.g.shared
+	defer func() { <-s.retries }()
+	defer m.g.logPanic(ctx, "release")
 	end := time.Now().Add(s.opts.TTL)
 	for pause := 10 * time.Millisecond; time.Now().Before(end); pause = min(2*pause, time.Second) {
 		select {

@@ -28,11 +28,14 @@ const clockSkew = 5 * time.Second
 
 // rewound raises all generations, here at once and in the store in the background. If
 // another process has done so since the cache was as it is, and this one knows, that is
-// enough: the generations are times then.
+// enough: the generations are times then. One that lies ahead says nothing: the clock of
+// whoever raised it is wrong.
 func (s *shared) rewound(store driver.Store, since time.Time) {
 	done := true
+	from, to := uint64(since.Add(clockSkew).UnixMilli()), uint64(time.Now().Add(clockSkew).UnixMilli())
 	for _, known := range s.generations {
-		done = done && known.Load() > uint64(since.Add(clockSkew).UnixMilli())
+		n := known.Load()
+		done = done && n > from && n <= to
 	}
 	if done {
 		return

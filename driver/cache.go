@@ -67,7 +67,9 @@ type Cache interface {
 
 	// Hold adds the token to the entry, whatever its state, and makes it Held.
 	// A token that is there already gets the new deadline. The stamp is kept, and
-	// lives as long as it would have without the hold.
+	// lives as long as it would have without the hold. The outcome is Refused, with
+	// an error, if it is certain that nothing was done and nothing will be; the
+	// caller then need not release.
 	Hold(ctx context.Context, holds []Hold) ([]Outcome, error)
 
 	// Release removes the token and remembers the stamp if it is later than the

@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// The interfaces in this file are abilities that a [Store] may have; graphcache finds
-// them by type assertion, and a store without them still works. Of this version
-// graphcache uses [Transactor] and [Generations]. The others are for what is to come:
+// The interfaces in this file are abilities that a [Store], or in the case of [Rewinder]
+// a [Cache], may have; graphcache finds them by type assertion, and a backend without
+// them still works. Of this version graphcache uses [Transactor], [Generations] and
+// [Rewinder]. The others are for what is to come:
 // nothing calls them yet, and they may change.
 
 // Transactor is a [Store] that can apply several writes as one.

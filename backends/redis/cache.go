@@ -498,6 +498,9 @@ func (c *Cache) outcomes(ctx context.Context, l lane, calls []call) ([]driver.Ou
 	outcomes := make([]driver.Outcome, len(calls))
 	for i := range calls {
 		outcomes[i] = c.outcome(&calls[i], &first)
+		if l == writeLane && calls[i].unsent() {
+			outcomes[i] = driver.Refused // a hold
+		}
 	}
 	return outcomes, first
 }

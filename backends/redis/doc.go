@@ -84,8 +84,9 @@
 //
 //   - A write whose mark was lost with a server or evicted, by a process that then dies
 //     before its write has ended.
-//   - A deposed master that this process still reaches, and others do not: until it
-//     learns that it is a replica, or the connection ends.
+//   - A deposed master that a process still reaches, and others do not: until it learns
+//     that it is a replica, or the connection ends, that process may read what others
+//     have overwritten, and what it writes is not invalidated for the others.
 //   - A server that was promoted or came back while no process was there that knew it
 //     before.
 //

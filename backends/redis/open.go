@@ -29,11 +29,11 @@ type Options struct {
 	// settings of the client or the server. Default slog.Default(). go-redis logs by
 	// itself besides: see its SetLogger.
 	Logger *slog.Logger
-	// BatchTimeout is how long it may take to send a pipeline and to read the answers,
-	// and before that to connect if there is no connection, which takes about four
-	// round trips and with TLS six. After it the pipeline has failed, and its connection
-	// is closed. A caller waits no longer than its context lets it, whatever this is.
-	// Default 250 ms.
+	// BatchTimeout is how long it may take to send a pipeline and to read the answers; if
+	// it has to connect first, it may take a second more. After that the pipeline has
+	// failed, and its connection is closed. A caller waits no longer than its context
+	// lets it, whatever this is: graphcache's look-ups for Options.ReadTimeout, its
+	// writes for Options.HoldTimeout. Default 250 ms.
 	BatchTimeout time.Duration
 	// CompressAbove is the size in bytes from which cached values are compressed, with
 	// S2 (a variant of Snappy). It saves memory and network for some processor time of

@@ -308,7 +308,7 @@ func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []gore
 		done, err = func(error) {}, nil
 	}
 	if err != nil {
-		setErr(cmds, n.whyNotAsked())
+		setErr(cmds, notSent{n.whyNotAsked()})
 		n.b.counters.rejected.Add(int64(len(cmds)))
 		return false
 	}
@@ -526,6 +526,7 @@ var noContext = context.Background()
 type until struct {
 	context.Context
 	deadline atomic.Int64 // in Unix nanoseconds
+	extended atomic.Bool
 }
 
 // handshakeTimeout is what a pipeline that has to connect has in addition.
@@ -537,8 +538,12 @@ func newUntil(d time.Duration) *until {
 	return u
 }
 
-// extend moves the deadline.
-func (u *until) extend(d time.Duration) { u.deadline.Add(int64(d)) }
+// extend moves the deadline once.
+func (u *until) extend(d time.Duration) {
+	if !u.extended.Swap(true) {
+		u.deadline.Add(int64(d))
+	}
+}
 
 // Deadline implements context.Context.
 func (u *until) Deadline() (time.Time, bool) { return time.Unix(0, u.deadline.Load()), true }

@@ -34,6 +34,12 @@ type call struct {
 	lost   error   // set by do: nobody waits for the answer any more
 }
 
+// notSent is the error of a command that was not sent, and will not be.
+type notSent struct{ error }
+
+// Unwrap gives way to errors.Is.
+func (e notSent) Unwrap() error { return e.error }
+
 // once is the command of a script. go-redis would send it again, with the rest of its
 // pipeline, when a node of a Cluster does not answer, and an addition would count twice.
 type once struct{ *goredis.Cmd }
@@ -101,6 +107,12 @@ func (c *call) wrongType() bool {
 func (c *call) outOfMemory() bool {
 	err := c.err()
 	return err != nil && goredis.IsOOMError(err)
+}
+
+// unsent reports whether it is certain that the call was not sent and will not be.
+func (c *call) unsent() bool {
+	var not notSent
+	return c.lost == nil && errors.As(c.cmd.Err(), &not)
 }
 
 // text returns the answer of a plain command, and whether there is one.

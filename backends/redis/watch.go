@@ -32,7 +32,7 @@ import (
 // identity is who a server is.
 type identity struct {
 	run         string    // new with each start
-	started     time.Time // or up to uptimeError before
+	started     time.Time // give or take uptimeError
 	empty       bool      // it loaded nothing when it was started
 	replication string    // new with each promotion, and at times without one
 	promoted    bool      // it has been a replica
@@ -47,8 +47,8 @@ const askAgain = time.Second
 // a Cluster at the beginning.
 const askTimeout = time.Second
 
-// uptimeError is how much earlier a server may have been started than its uptime, in
-// whole seconds, says.
+// uptimeError is how far the start of a server may be from what its uptime says, which is
+// a difference of whole seconds.
 const uptimeError = 1500 * time.Millisecond
 
 // watch knows the servers that a backend has met: all of them in a Cluster, else the
@@ -160,10 +160,10 @@ func (w *watch) meet(ctx context.Context, now identity) error {
 		w.rewindLocked(ctx, now, w.last, "it was promoted, or is another one")
 	case w.b.cluster == nil && now.started.Add(-uptimeError).Before(last):
 		w.rewindLocked(ctx, now, w.last, "it was started again, or is another one")
-	case now.empty || w.b.cluster != nil && now.started.Before(w.first):
+	case now.empty || w.b.cluster != nil && now.started.Before(w.first.Add(-uptimeError)):
 		// What it has, it has got while it was in use.
 	default:
-		w.rewindLocked(ctx, now, now.started, "it was started again")
+		w.rewindLocked(ctx, now, now.started.Add(uptimeError), "it was started again")
 	}
 	return nil
 }
@@ -375,7 +375,9 @@ func (h *nodeHook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 		}
 		q := question()
 		if err := next(ctx, q); err != nil {
-			return fmt.Errorf("ask the server who it is: %w", err)
+			// Not as an error of the server, which go-redis would take for one of HELLO,
+			// and go on.
+			return fmt.Errorf("new connection: %w", fmt.Errorf("ask the server who it is: %v", err)) //nolint:errorlint // see above
 		}
 		if err := h.hear(ctx, q); err != nil {
 			return fmt.Errorf("new connection: %w", err) // go-redis takes this off
