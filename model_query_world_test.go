@@ -302,6 +302,9 @@ func (v mqView) compare(q mqQuery, h mqHop, a, b *mqRow, starts []string) int {
 		if c != 0 {
 			return c
 		}
+		if !h.ByEdge && o.Column == "id" {
+			break // what follows orders nothing, not even an object after what it was
+		}
 	}
 	return cmp.Or(strings.Compare(a.object.ID, b.object.ID), strings.Compare(a.near, b.near))
 }
