@@ -377,7 +377,7 @@ func (h *nodeHook) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 		if err := next(ctx, q); err != nil {
 			// Not as an error of the server, which go-redis would take for one of HELLO,
 			// and go on.
-			return fmt.Errorf("new connection: %w", fmt.Errorf("ask the server who it is: %v", err)) //nolint:errorlint // see above
+			return fmt.Errorf("new connection: %w", fmt.Errorf("ask the server who it is: %v", err))
 		}
 		if err := h.hear(ctx, q); err != nil {
 			return fmt.Errorf("new connection: %w", err) // go-redis takes this off

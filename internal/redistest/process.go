@@ -62,7 +62,7 @@ func run(dir, program string, args ...string) (*process, error) {
 	go func() {
 		defer close(p.exited)
 		defer output.Close()
-		io.Copy(io.Discard, r)
+		_, _ = io.Copy(io.Discard, r)
 	}()
 	if err != nil {
 		p.kill()
@@ -74,7 +74,7 @@ func run(dir, program string, args ...string) (*process, error) {
 // kill ends the server, and returns when its pid and its ports are free again.
 func (p *process) kill() {
 	p.input.Close()
-	p.shell.Wait() // says how the server ended
+	_ = p.shell.Wait() // says how the server ended
 }
 
 // signal sends a signal by its name, as the shell knows it on every system.

@@ -132,8 +132,8 @@ func TestOrphan(t *testing.T) {
 	for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); {
 		_, addr, _ = strings.Cut(lines.Text(), "at ")
 	}
-	cmd.Process.Kill()
-	cmd.Wait()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
 	if addr == "" {
 		t.Fatal("the program has started no server")
 	}
@@ -262,7 +262,7 @@ func (c client) send(args ...string) {
 // should come.
 func (c client) receive(within time.Duration) string {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(within))
+	_ = c.conn.SetReadDeadline(time.Now().Add(within))
 	reply, err := readReply(c.r)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -25,11 +25,11 @@ func TestContext(t *testing.T) {
 			if at, ok := c.Deadline(); !ok || time.Until(at) != time.Second || c.Value(key{}) != "value" || c.Err() != nil {
 				t.Errorf("deadline in %v, value %v, error %v", time.Until(at), c.Value(key{}), c.Err())
 			}
-			time.Sleep(time.Second - 1)
+			time.Sleep(time.Second - time.Nanosecond)
 			if c.Err() != nil {
 				t.Errorf("before its deadline: %v", c.Err())
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if !errors.Is(c.Err(), context.DeadlineExceeded) {
 				t.Errorf("at its deadline: %v", c.Err())
