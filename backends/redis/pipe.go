@@ -102,13 +102,11 @@ func (p *pipe) submit(j *job) {
 		return
 	}
 	p.queue = append(p.queue, j)
-	start := p.running == 0 || p.running < pipeWidth && time.Since(p.sent) > pipePatience
-	if start {
+	switch {
+	case p.running == 0 || p.running < pipeWidth && time.Since(p.sent) > pipePatience:
 		p.running++
-	}
-	if start {
 		p.startLocked()
-	} else if !p.nudging && p.running < pipeWidth {
+	case p.running < pipeWidth && !p.nudging:
 		p.nudging = true
 		p.nudge.Reset(pipePatience)
 	}
