@@ -22,8 +22,11 @@ test: servers
 	go vet ./...
 	go test -race -shuffle=on -timeout=15m ./...
 
-# The tests start servers of their own, in temporary directories.
+# The tests start servers of their own, in temporary directories. Those that stand in for
+# MongoDB are compiled here, which takes a minute or two the first time, so that no test
+# has to wait for it.
 servers:
+	for module in internal/mongotest/{ferretdb,lungo}; do (cd "$$module" && GOWORK=off go build -buildvcs=false -o /dev/null .); done
 	@command -v redis-server >/dev/null && command -v redis-cli >/dev/null && exit; \
 	if ! command -v apt-get >/dev/null || ((EUID != 0)); then \
 		echo "install redis-server 7.0 or later, with redis-cli, and put them on the PATH (on Debian: apt-get install redis-server, as root)" >&2; \

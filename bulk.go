@@ -171,7 +171,7 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 		}
 		writes = append(writes, driver.Write{
 			Op: driver.Replace, Kind: b.kind.name, Expect: record.Version, Old: b.kind.indexedFields(record.Doc),
-			Object: &driver.Object{ID: record.ID, Version: record.Version + 1, Doc: doc},
+			Object: &driver.Object{ID: record.ID, Version: record.Version + 1, Doc: doc}, Gone: gone(record.Doc, doc),
 		})
 		anchors = append(anchors, b.kind.touched(record.ID, &record.Doc, &doc)...)
 		if len(anchors) > maxBulkAnchors {

@@ -62,7 +62,7 @@ func (f OrderedField[T, V]) Add(delta V) Change[T] {
 		}
 	}
 	if u, ok := v.(uint64); ok && err == nil {
-		err = fmt.Errorf("%w: %s: Add(%d): more than %d", ErrInvalid, f.c.label(), u, math.MaxInt64)
+		err = fmt.Errorf("%w: %s: Add(%d): more than %d", ErrInvalid, f.c.label(), u, int64(math.MaxInt64))
 	}
 	return Change[T]{change{col: f.c, add: v, err: err}}
 }

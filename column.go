@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,6 +49,65 @@ func newColumn(kind recordKind, p *plan.Column, d driver.Column) *column {
 	}
 	c.key = string(b)
 	return c
+}
+
+// typed returns the column of a field whose Go type is t with the type of its values. That
+// of a value that has no text, or none before it is set, is the type of a text.
+func typed(p *plan.Column, t reflect.Type) driver.Column {
+	d := p.Driver()
+	var v driver.Value
+	switch value := p.Value; {
+	case d.List:
+		v, _ = p.Element(reflect.Zero(t.Elem()).Interface())
+	case t.Kind() == reflect.Pointer:
+		v, _ = value(reflect.New(t.Elem()).Interface())
+	case t.Kind() == reflect.Slice:
+		v, _ = value(reflect.MakeSlice(t, 0, 0).Interface())
+	default:
+		v, _ = value(reflect.Zero(t).Interface())
+	}
+	switch v.(type) {
+	case bool:
+		d.Type = driver.BoolType
+	case int64, uint64:
+		d.Type = driver.IntType
+	case float64:
+		d.Type = driver.FloatType
+	case nil, string:
+		d.Type = driver.StringType
+	case []byte:
+		d.Type = driver.BytesType
+	case time.Time:
+		d.Type = driver.TimeType
+	}
+	return d
+}
+
+// taggedColumn returns the column of a field that is tagged as an index.
+func (k *objectKind) taggedColumn(p *plan.Column) *column {
+	d := p.Driver()
+	if t := k.typeAt(k.typ, 0, d.Path); t != nil {
+		d = typed(p, t)
+	}
+	return newColumn(recordKind{object: k}, p, d)
+}
+
+// typeAt returns the Go type of the field with the path, which is in the struct t at the
+// offset, or deeper; nil if it is not.
+func (k *objectKind) typeAt(t reflect.Type, offset uintptr, path []string) reflect.Type {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		p, err := k.plan.ColumnAt(offset+f.Offset, f.Type)
+		if err == nil && slices.Equal(p.Driver().Path, path) {
+			return f.Type
+		}
+		if f.Type.Kind() == reflect.Struct {
+			if inner := k.typeAt(f.Type, offset+f.Offset, path); inner != nil {
+				return inner
+			}
+		}
+	}
+	return nil
 }
 
 // value converts a value of the field's type.
@@ -147,13 +207,13 @@ func (k recordKind) column(t reflect.Type, offset uintptr, v reflect.Type) (*col
 		return k.edgeColumn(t, offset, v)
 	}
 	if f := t.FieldByIndex(k.object.id); f.Offset == offset && f.Type == v {
-		return newColumn(k, nil, driver.Column{Of: driver.ObjectID, Zero: ""}), nil
+		return newColumn(k, nil, driver.Column{Of: driver.ObjectID, Zero: "", Type: driver.StringType}), nil
 	}
 	p, err := k.object.plan.ColumnAt(offset, v)
 	if err != nil {
 		return nil, err
 	}
-	return newColumn(k, p, p.Driver()), nil
+	return newColumn(k, p, typed(p, v)), nil
 }
 
 // edgeColumn returns the column at the offset in the Edge type t.
@@ -162,7 +222,7 @@ func (k recordKind) edgeColumn(t reflect.Type, offset uintptr, v reflect.Type) (
 	data, _ := t.FieldByName("Data")
 	switch {
 	case offset == at.Offset && v == at.Type:
-		return newColumn(k, nil, driver.Column{Of: driver.EdgeTime, Zero: time.UnixMilli(0).UTC()}), nil
+		return newColumn(k, nil, driver.Column{Of: driver.EdgeTime, Zero: time.UnixMilli(0).UTC(), Type: driver.TimeType}), nil
 	case offset < data.Offset || data.Type.Size() == 0:
 		return nil, fmt.Errorf("of an edge, the Time and the fields of the Data can be selected")
 	}
@@ -170,7 +230,7 @@ func (k recordKind) edgeColumn(t reflect.Type, offset uintptr, v reflect.Type) (
 	if err != nil {
 		return nil, err
 	}
-	d := p.Driver()
+	d := typed(p, v)
 	d.Of = driver.EdgeField
 	return newColumn(k, p, d), nil
 }

@@ -179,7 +179,7 @@
 //     the read was [Fresh] or is one that is never cached, or there is no cache. The store
 //     of backends/memory never does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
-//     not use this cache, and [Graph.Invalidate] or [Graph.InvalidateKind] is not called.
+//     not use this cache: see below.
 //   - Objects are written by a program whose schema lacks an index, or the CacheScans,
 //     that another one uses, or knows a field of the index by another name: deploy an
 //     index to all before a query relies on it.
@@ -187,6 +187,23 @@
 // A write whose marks the cache does not accept is refused with [ErrUnavailable] and
 // has no effect: without the cache nothing can be written. A read never fails because
 // of the cache: it goes to the store.
+//
+// # Writes by other programs
+//
+// A store that can report what something else than graphcache has written, such as a
+// migration or a person at its console, keeps the cache right with [Graph.Watch], which
+// runs in the background of every process:
+//
+//	go func() { log.Print(g.Watch(ctx)) }()
+//
+// A foreign write is then seen as soon as it has been reported and invalidated: after a
+// moment, not at once. With any store, the other program's side can call [Graph.Invalidate]
+// for records that it knows, and whoever knows nothing, [Graph.InvalidateKind]; both have
+// taken effect when they return, though the latter not yet in all processes.
+//
+// A write through graphcache to a record that was written behind its back invalidates all
+// that it touches, what nobody expected included, before it is acknowledged. Stats counts
+// such writes as Unheld.
 //
 // # Contexts
 //

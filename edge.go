@@ -313,7 +313,7 @@ func (a *adding) present(ctx context.Context) (*driver.Edge, error) {
 	if !a.kind.toOne {
 		step.Op, step.Ends, step.Range = driver.GetEdges, []string{a.edge.To}, driver.Range{}
 	}
-	results, err := a.session.shared.readSteps(ctx, a.session.store, []driver.Step{step}, a.session.stamp)
+	results, err := a.session.g.shared.readSteps(ctx, a.session.store, []driver.Step{step}, a.session.stamp)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +323,7 @@ func (a *adding) present(ctx context.Context) (*driver.Edge, error) {
 // verify looks at the ends now that the edge is in place, and takes it back if one
 // is missing.
 func (a *adding) verify(ctx context.Context, replaced *driver.Edge) error {
-	results, err := a.session.shared.readSteps(ctx, a.session.store, a.kind.endSteps(a.edge), a.session.stamp)
+	results, err := a.session.g.shared.readSteps(ctx, a.session.store, a.kind.endSteps(a.edge), a.session.stamp)
 	if err != nil {
 		return a.session.uncertain("the edge is stored, its ends are not checked", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,10 @@ type PlanStep struct {
 	Starts int
 	// Fragments are the values that are looked up, in this order.
 	Fragments []PlanFragment
+	// Store is what the store would be asked if none of them were cached, and which of
+	// its indexes serve that, a line for each sort of question. It is empty if the store
+	// does not tell, or if it depends on what is not known yet.
+	Store string
 	// Reason says why the hop is not answered from the cache alone, and Advice what
 	// would make it so, where there is such a thing.
 	Reason, Advice string
@@ -99,7 +104,7 @@ func (q Query[T, E]) Explain(ctx context.Context, c Conn) (p Plan) {
 	starts, known := x.ids, true
 	for i := range x.hops {
 		h := &x.hops[i]
-		_, hp := x.plan(h)
+		k, hp := x.plan(h)
 		step := h.describe(hp)
 		step.Starts = -1
 		if known {
@@ -110,8 +115,12 @@ func (q Query[T, E]) Explain(ctx context.Context, c Conn) (p Plan) {
 				p.Err = err
 			}
 			step.Fragments = peek.fragments
+			step.Store = explainSteps(in.g.store, peek.steps)
 			step.tooMany(h, hp)
 			starts = distinct(farEnds(rows))
+		} else if hp.access == ByStore {
+			r := k.storeRequest(h, nil, false)
+			step.Store = explainSteps(in.g.store, []driver.Step{r.searchStep()})
 		}
 		p.Steps = append(p.Steps, step)
 	}
@@ -121,13 +130,14 @@ func (q Query[T, E]) Explain(ctx context.Context, c Conn) (p Plan) {
 // peek collects what a query looks up.
 type peek struct {
 	fragments []PlanFragment
+	steps     []driver.Step // by which the store would answer
 }
 
 var errPeek = errors.New("graphcache: not cached")
 
 // peek runs a hop on what the cache has. known is false if that is not enough.
 func (x *exec) peek(p *peek, h *hop, starts []string, last bool) (rows []row, known bool, err error) {
-	p.fragments = nil
+	p.fragments, p.steps = nil, nil
 	rows, err = x.hop(h, starts)
 	if err == nil && last && len(rows) > 0 {
 		_, err = (&loader{exec: x, hop: h}).load(rows, false)
@@ -143,14 +153,16 @@ func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshnes
 	begin(reqs)
 	cached := c.cached(fresh)
 	if cached {
-		c.g.lookup(ctx, reqs)
+		_ = c.g.lookup(ctx, reqs) // what the cache does not answer, the store would
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	missing := false
+	pointers := make([]*request, len(reqs))
 	for i := range reqs {
 		r := &reqs[i]
+		pointers[i] = r
 		f := r.describe()
 		switch {
 		case !cached || r.direct:
@@ -167,10 +179,27 @@ func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshnes
 		p.fragments = append(p.fragments, f)
 		missing = missing || f.Source != FromCache
 	}
+	steps, _ := stepsFor(pointers)
+	p.steps = append(p.steps, steps...)
 	if missing {
 		return errPeek
 	}
 	return nil
+}
+
+// explainSteps returns what the store says of the steps, each line once.
+func explainSteps(store driver.Store, steps []driver.Step) string {
+	explainer, ok := store.(driver.Explainer)
+	if !ok {
+		return ""
+	}
+	var lines []string
+	for _, step := range steps {
+		if line := explainer.Explain(step); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // describe names what a request asks for.
@@ -253,6 +282,9 @@ func (p Plan) String() string {
 				break
 			}
 			fmt.Fprintf(&b, "   %s, %s: %v\n", f.Anchor, f.Fragment, f.Source)
+		}
+		for line := range strings.Lines(s.Store) {
+			fmt.Fprintf(&b, "   store: %s\n", strings.TrimSuffix(line, "\n"))
 		}
 		if s.Reason != "" {
 			fmt.Fprintf(&b, "   because %s\n", s.Reason)

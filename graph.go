@@ -22,6 +22,7 @@ type Graph struct {
 	space   keyspace
 	objects map[*objectKind]*boundKind
 	edges   map[*edgeKind]*boundKind
+	kinds   map[string]*boundKind // all of them, by name
 }
 
 // shared is what a graph and its namespaces have in common.
@@ -38,12 +39,14 @@ type shared struct {
 
 	stopWatching func() // ends the watch for rewinds of the cache; nil if it cannot tell
 
+	watches sync.WaitGroup // calls of Watch; none begins once the graph is closed
+
 	generations map[string]*atomic.Uint64 // of the kinds, by name
 
 	dropped   func(anchor) bool // set by tests
 	unchecked bool              // set by tests
 
-	storeReads, storeWrites, cacheErrors, cacheRewinds atomic.Int64
+	storeReads, storeWrites, cacheErrors, cacheRewinds, foreignChanges atomic.Int64
 
 	mu         sync.Mutex // protects what follows
 	closed     bool
@@ -62,8 +65,9 @@ type boundKind struct {
 	counters    *kindCounters
 	space       keyspace
 	generation  *atomic.Uint64
-	indexes     []*index // of an object kind
-	indexed     []string // names at the top of a document that the indexes depend on
+	indexes     []*index  // of an object kind; writes hold the anchors of all of them
+	building    *building // nil if the store has built all of them
+	indexed     []string  // names at the top of a document that the indexes depend on
 }
 
 func (k *boundKind) plan() *plan.Plan {
@@ -135,23 +139,31 @@ func (s *shared) open(ctx context.Context, store driver.Store, space keyspace) (
 	if err := store.Ensure(ctx, s.schema.driver()); err != nil {
 		return nil, fmt.Errorf("graphcache: open: prepare the store: %w", err)
 	}
+	g := s.bind(store, space)
+	if err := g.resumeDeletes(ctx); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// bind returns a graph on a store that may not be prepared for it.
+func (s *shared) bind(store driver.Store, space keyspace) *Graph {
 	g := &Graph{
 		shared: s, store: store, space: space,
 		objects: make(map[*objectKind]*boundKind, len(s.schema.objects)),
 		edges:   make(map[*edgeKind]*boundKind, len(s.schema.edges)),
+		kinds:   make(map[string]*boundKind, len(s.schema.objects)+len(s.schema.edges)),
 	}
 	for _, k := range s.schema.objects {
 		b := g.bind(k.name, k, nil, k.plan.Fingerprint(), objectAnchor, indexAnchor, kindAnchor)
 		b.setIndexes(s.schema.indexesOf(k))
+		b.building = newBuilding(store, b, s.opts.LookPeriod)
 		g.objects[k] = b
 	}
 	for _, k := range s.schema.edges {
 		g.edges[k] = g.bind(k.name, nil, k, k.plan.Fingerprint(), outAnchor, inAnchor)
 	}
-	if err := g.resumeDeletes(ctx); err != nil {
-		return nil, err
-	}
-	return g, nil
+	return g
 }
 
 func (g *Graph) bind(name string, o *objectKind, e *edgeKind, fingerprint uint64, anchors ...anchorType) *boundKind {
@@ -159,6 +171,7 @@ func (g *Graph) bind(name string, o *objectKind, e *edgeKind, fingerprint uint64
 	for _, t := range anchors {
 		k.prefixes[t] = string(g.space.appendAnchorPrefix(nil, t, name))
 	}
+	g.kinds[name] = k
 	return k
 }
 
@@ -200,8 +213,8 @@ func (g *Graph) Namespace(ctx context.Context, name string) (*Graph, error) {
 }
 
 // Close stops the graph and all its namespaces, also if it is called on one of them,
-// and waits until the writes, transactions and background work under way have ended,
-// or ctx has. Every later read and write returns [ErrUnavailable], those of a running
+// and waits until the writes, transactions, background work and calls of [Graph.Watch]
+// under way have ended, or ctx has. Every later read and write returns [ErrUnavailable], those of a running
 // transaction excepted. Close does not close the store and the cache. A second call
 // does the same as the first. The function of a transaction must not call it: it would
 // wait for itself.
@@ -217,6 +230,9 @@ func (g *Graph) Close(ctx context.Context) error {
 		s.stopWatching()
 	}
 	err := s.wait(ctx)
+	if err == nil {
+		err = s.waitForWatches(ctx)
+	}
 	if s.stopLooking != nil {
 		if stopped := s.stopLooking(ctx); err == nil {
 			err = stopped
@@ -310,6 +326,19 @@ func (s *shared) spawn(f func()) bool {
 		f()
 	}()
 	return true
+}
+
+// untilClosed returns a context that also ends when the graph is being closed.
+func (s *shared) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-s.closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // boundObject returns the kind as this graph uses it.

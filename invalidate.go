@@ -46,12 +46,10 @@ func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	anchors := b.touched(r.id, nil, nil)
-	if r.kind.scans {
-		anchors = append(anchors, anchor{typ: kindAnchor, kind: b.name})
-	}
-	if len(b.indexes) == 0 {
-		return anchors, nil
+	ids := []string{r.id}
+	anchors, err := g.cachedEntries(ctx, b, ids)
+	if err != nil {
+		return nil, err
 	}
 	for _, o := range r.before {
 		if o.IsNil() {
@@ -63,38 +61,73 @@ func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
 		}
 		anchors = append(anchors, b.touched(r.id, &doc, nil)...)
 	}
-	if doc := g.cachedDocument(ctx, b, r.id); doc != nil {
-		anchors = append(anchors, b.touched(r.id, &doc, nil)...)
-	}
-	now, err := g.conn().readObject(ctx, r.kind, r.id)
-	if err == nil && now != nil {
-		anchors = append(anchors, b.touched(r.id, &now.Doc, nil)...)
-	}
-	return anchors, err
+	now, err := g.storedEntries(ctx, b, ids)
+	return append(anchors, now...), err
 }
 
-// cachedDocument returns what the indexes need of the object as it is in the cache, nil
-// if it is not there.
-func (g *Graph) cachedDocument(ctx context.Context, b *boundKind, id string) driver.Document {
-	reqs := []request{b.objectRequest(id)}
-	if g.shared.opts.Cache == nil {
-		return nil
+// cachedEntries returns the anchors of the objects, of what is cached of the whole kind,
+// and of the entries in indexes that the objects have as they are in the cache.
+func (g *Graph) cachedEntries(ctx context.Context, b *boundKind, ids []string) (anchors []anchor, err error) {
+	if b.object.scans {
+		anchors = append(anchors, anchor{typ: kindAnchor, kind: b.name})
 	}
-	g.lookup(ctx, reqs)
-	r := &reqs[0]
+	reqs := make([]request, len(ids))
+	for i, id := range ids {
+		anchors = append(anchors, b.touched(id, nil, nil)...)
+		reqs[i] = b.objectRequest(id)
+	}
+	if len(b.indexes) == 0 || g.shared.opts.Cache == nil {
+		return anchors, nil
+	}
+	if err := g.lookup(ctx, reqs); err != nil {
+		return nil, err
+	}
+	for i := range reqs {
+		if doc := reqs[i].cachedDocument(); doc != nil {
+			anchors = append(anchors, b.touched(ids[i], &doc, nil)...)
+		}
+	}
+	return anchors, nil
+}
+
+// cachedDocument returns what the indexes need of an object as it was found in the cache,
+// nil if it was not there.
+func (r *request) cachedDocument() driver.Document {
 	if r.next.Action != protocol.Hit || r.flags&flagAbsent != 0 {
 		return nil
 	}
-	v := reflect.New(b.object.typ).Elem()
+	k := r.kind.object
+	v := reflect.New(k.typ).Elem()
 	version, body, err := msgp.ReadInt64Bytes(r.body)
-	if err != nil || b.object.decode(body, v, id, version) != nil {
+	if err != nil || k.decode(body, v, r.id, version) != nil {
 		return nil
 	}
-	doc, err := b.object.plan.Document(v)
+	doc, err := k.plan.Document(v)
 	if err != nil {
 		return nil
 	}
 	return doc
+}
+
+// storedEntries returns the anchors of the entries in indexes that the objects have in
+// the store.
+func (g *Graph) storedEntries(ctx context.Context, b *boundKind, ids []string) (anchors []anchor, err error) {
+	if len(b.indexes) == 0 {
+		return nil, nil
+	}
+	results, err := g.conn().read(ctx, driver.Step{Op: driver.GetObjects, Kind: b.name, IDs: ids})
+	if err != nil {
+		return nil, err
+	}
+	if len(results[0].Objects) != len(ids) {
+		return nil, errResult
+	}
+	for i, o := range results[0].Objects {
+		if o != nil {
+			anchors = append(anchors, b.touched(ids[i], &o.Doc, nil)...)
+		}
+	}
+	return anchors, nil
 }
 
 // Ref names the edge.
@@ -146,11 +179,6 @@ func (g *Graph) Invalidate(ctx context.Context, refs ...Ref) (err error) {
 // generations says so: the error wraps [errors.ErrUnsupported].
 func (g *Graph) InvalidateKind(ctx context.Context, kinds ...Kind) (err error) {
 	defer wrap(&err, "invalidate kinds", "", "")
-	store := g.shared.root().store
-	keeper, ok := store.(driver.Generations)
-	if !ok {
-		return fmt.Errorf("the store (%s) keeps no generations: %w", g.store.Capabilities().Name, errors.ErrUnsupported)
-	}
 	var names []string
 	for _, k := range kinds {
 		objects, edges, err := coreOf(k)
@@ -168,16 +196,26 @@ func (g *Graph) InvalidateKind(ctx context.Context, kinds ...Kind) (err error) {
 			return err
 		}
 	}
-	if !g.shared.begin() {
+	return g.shared.raiseKinds(ctx, names)
+}
+
+// raiseKinds raises the generations of the kinds.
+func (s *shared) raiseKinds(ctx context.Context, names []string) error {
+	store := s.root().store
+	keeper, ok := store.(driver.Generations)
+	if !ok {
+		return fmt.Errorf("the store (%s) keeps no generations: %w", store.Capabilities().Name, errors.ErrUnsupported)
+	}
+	if !s.begin() {
 		return errClosed
 	}
-	defer g.shared.end()
-	timed, cancel := context.WithTimeout(ctx, g.shared.opts.WriteTimeout)
+	defer s.end()
+	timed, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
 	defer cancel()
 	// More than any counter was before the database was restored, if it was: a count
 	// of calls does not get ahead of the clock.
 	if err := keeper.Raise(timed, names, uint64(time.Now().UnixMilli())); err != nil {
 		return fmt.Errorf("raise the generations: %w", err)
 	}
-	return g.shared.look(ctx, store)
+	return s.look(ctx, store)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -65,6 +66,22 @@ func (k *edgeKind) touchedWith(old *driver.Edge, from, to string) []anchor {
 	return anchors
 }
 
+// touchedBy returns the anchors that a write has touched which is Done, going by the
+// record that it met.
+func (g *Graph) touchedBy(w *driver.Write, r *driver.WriteResult) (anchors []anchor) {
+	k := g.kinds[w.Kind]
+	if old := r.OldObject; old != nil && k.object != nil {
+		return k.touched(w.Object.ID, present(old), present(r.Object))
+	}
+	if old := r.OldEdge; old != nil && k.edge != nil {
+		anchors = k.edge.touched(old.From, old.To)
+		if other := g.kinds[w.NewKind]; other != nil && other.edge != nil {
+			anchors = append(anchors, other.edge.touched(old.From, old.To)...)
+		}
+	}
+	return anchors
+}
+
 // readWriter is the part of a store that a transaction has too.
 type readWriter interface {
 	storeReader
@@ -73,11 +90,33 @@ type readWriter interface {
 
 // session is the store as a write sees it while its anchors are held.
 type session struct {
-	shared  *shared
-	store   readWriter
-	tx      bool         // the store is a transaction: what fails in it is never committed
-	stamp   driver.Stamp // the latest of the session's writes
-	unknown bool         // a write was sent and its outcome is not known
+	g         *Graph
+	store     readWriter
+	tx        bool            // the store is a transaction: what fails in it is never committed
+	stamp     driver.Stamp    // the latest of the session's writes
+	unknown   bool            // a write was sent and its outcome is not known
+	held      map[anchor]bool // or to be held before the commit; nil without a cache
+	unheld    []anchor        // touched all the same: see meet
+	abandoned bool            // marks were left to their deadline
+}
+
+// meet looks for anchors that a write which is Done has touched and that are not held,
+// because the record that it met had other index entries, or in a to-one kind another
+// end, than the write was prepared for: something writes the store that graphcache does
+// not know of. They are cleared before the write is acknowledged.
+func (s *session) meet(w *driver.Write, r *driver.WriteResult) {
+	if s.held == nil || r.OldObject == nil && r.OldEdge == nil {
+		return
+	}
+	known := len(s.unheld)
+	for _, a := range s.g.touchedBy(w, r) {
+		if !s.held[a] {
+			s.unheld = append(s.unheld, a)
+		}
+	}
+	if len(s.unheld) > known {
+		s.g.kinds[w.Kind].counters.unheld.Add(1)
+	}
 }
 
 // uncertain says that a write may have been applied. In a transaction it was not:
@@ -102,7 +141,7 @@ func (s *session) write(ctx context.Context, w driver.Write) (driver.WriteResult
 // writeAll applies the writes. The error is that of the worst outcome: one that is
 // not known before one that was refused.
 func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
-	s.shared.storeWrites.Add(1)
+	s.g.shared.storeWrites.Add(1)
 	results, err := s.store.Write(ctx, writes)
 	for len(results) < len(writes) {
 		results = append(results, driver.WriteResult{})
@@ -110,7 +149,7 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 	unknown, refused := false, false
 	for i, r := range results {
 		s.stamp = max(s.stamp, r.Stamp)
-		c := s.shared.counters[writes[i].Kind]
+		c := s.g.shared.counters[writes[i].Kind]
 		switch r.Outcome {
 		case driver.Unknown:
 			unknown = true
@@ -118,6 +157,7 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 			refused = true
 		case driver.Done:
 			c.writes.Add(1)
+			s.meet(&writes[i], &results[i])
 		case driver.Conflict:
 			c.conflicts.Add(1)
 		}
@@ -146,7 +186,7 @@ func (g *Graph) mutate(ctx context.Context, anchors []anchor, fn func(context.Co
 		return errClosed
 	}
 	defer g.shared.end()
-	m := mutation{g: g, anchors: anchors, session: session{shared: g.shared, store: g.store}}
+	m := mutation{g: g, anchors: anchors, session: session{g: g, store: g.store}}
 	return m.run(context.WithoutCancel(ctx), fn)
 }
 
@@ -156,10 +196,11 @@ type mutation struct {
 	session session
 	anchors []anchor
 	keys    []string
-	held    []bool // by key: the token may be there
+	held    []bool // by key: the token may be there, or what was filled without it
 	token   string
 	wrote   bool
-	tries   int // of the release
+	late    bool // the store was written before the holds were asked for
+	tries   int  // of the release
 	err     error
 }
 
@@ -180,8 +221,9 @@ func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) e
 		case protocol.WriteStore:
 			m.err = nil
 			ev = m.write(ctx, fn)
+			m.clearUnheld(ctx)
 		case protocol.ReleaseHolds:
-			if w.Failed && m.inBackground(func() { m.releaseRefused(ctx, w) }) {
+			if w.Failed && !m.late && m.inBackground(func() { m.releaseRefused(ctx, w) }) {
 				return m.err
 			}
 			ev = m.release(ctx)
@@ -193,20 +235,37 @@ func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) e
 	}
 }
 
+// clearUnheld clears the anchors that the store was found to have been written under
+// without a hold. Should the cache not confirm the holds, a release clears them as well;
+// should it not confirm that either, the write is acknowledged like any other whose
+// release is not confirmed: it is counted, and tried on.
+func (m *mutation) clearUnheld(ctx context.Context) {
+	if len(m.session.unheld) == 0 {
+		return
+	}
+	late := mutation{g: m.g, anchors: m.session.unheld, late: true, session: session{g: m.g, stamp: m.session.stamp}}
+	// Its error is that of holds, which are not what counts here.
+	_ = late.run(ctx, func(context.Context, *session) error { return nil })
+}
+
 // prepare makes the keys of the anchors, each once.
 func (m *mutation) prepare() {
 	seen := make(map[anchor]bool, len(m.anchors))
 	anchors := m.anchors
 	m.anchors = make([]anchor, 0, len(anchors))
 	for _, a := range anchors {
-		if seen[a] || m.g.shared.dropped != nil && m.g.shared.dropped(a) {
+		if seen[a] {
 			continue
 		}
 		seen[a] = true
+		if m.g.shared.dropped != nil && m.g.shared.dropped(a) {
+			continue
+		}
 		m.anchors = append(m.anchors, a)
 		m.keys = append(m.keys, m.g.space.key(a))
 	}
-	m.held = make([]bool, len(m.keys))
+	m.held = slices.Repeat([]bool{m.late}, len(m.keys))
+	m.session.held = seen
 }
 
 // hold marks the anchors. A hold's age counts from before the first one was sent:
@@ -330,7 +389,7 @@ func (m *mutation) releaseRefused(ctx context.Context, w protocol.Writer) {
 // take the marks off: should the cache have lost them, others may have filled in the
 // value from before the write, which a release clears.
 func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
-	if !w.Abandoned {
+	if m.session.abandoned = w.Abandoned; !w.Abandoned {
 		return
 	}
 	for i := range m.keys {
@@ -338,7 +397,7 @@ func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
 			m.counters(i).abandonedHolds.Add(1)
 		}
 	}
-	if m.wrote && !m.session.unknown {
+	if (m.wrote || m.late) && !m.session.unknown {
 		select {
 		case m.g.shared.retries <- struct{}{}:
 			go m.releaseLater(ctx)

@@ -52,14 +52,17 @@ func isBackend(p string) bool {
 // The packages that only tests import: the conformance suite, which is no backend, and
 // the replay of the protocol's transitions.
 const (
-	suite    = module + "/backends/backendtest"
-	replay   = module + "/internal/protocol/replay"
-	servers  = module + "/internal/redistest"
-	lincheck = module + "/internal/lincheck"
+	suite     = module + "/backends/backendtest"
+	replay    = module + "/internal/protocol/replay"
+	servers   = module + "/internal/redistest"
+	databases = module + "/internal/mongotest"
+	lincheck  = module + "/internal/lincheck"
 )
 
 // forTests reports whether only tests may import the package.
-func forTests(p string) bool { return forBackends(p) || within(p, servers) || within(p, lincheck) }
+func forTests(p string) bool {
+	return forBackends(p) || within(p, servers) || within(p, databases) || within(p, lincheck)
+}
 
 // forBackends reports whether the package is for the tests of any backend.
 func forBackends(p string) bool { return within(p, suite) || within(p, replay) }

@@ -38,10 +38,19 @@ func (c *modelClock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// modelEvictable is a cache that forgets when it is told to, and says how many tokens
+// stand.
+type modelEvictable interface {
+	driver.Cache
+	Evict(anchor string)
+	Flush()
+	Tokens() int
+}
+
 // modelCache remembers which anchors have had values, so that a program can evict
 // one.
 type modelCache struct {
-	*memory.Cache
+	modelEvictable
 	mu      sync.Mutex // protects anchors
 	anchors []string
 }
@@ -52,7 +61,7 @@ func (c *modelCache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Ou
 		c.anchors = append(c.anchors, f.Anchor)
 	}
 	c.mu.Unlock()
-	return c.Cache.Fill(ctx, fills)
+	return c.modelEvictable.Fill(ctx, fills)
 }
 
 // evict evicts the anchor of the n-th last fill.
@@ -107,7 +116,7 @@ func modelOptions(cache driver.Cache) *graphcache.Options {
 func newModelRun(ctx context.Context, cacheBytes int, drop modelDrop) (*modelRun, error) {
 	m := &modelRun{ctx: ctx, clock: &modelClock{now: modelBase.Add(3 * time.Millisecond)}}
 	store := memory.NewStore(&memory.StoreOptions{Now: m.clock.Now})
-	m.cache = &modelCache{Cache: memory.NewCache(&memory.CacheOptions{Now: m.clock.Now, MaxBytes: cacheBytes})}
+	m.cache = &modelCache{modelEvictable: memory.NewCache(&memory.CacheOptions{Now: m.clock.Now, MaxBytes: cacheBytes})}
 	m.coldCache = memory.NewCache(&memory.CacheOptions{Now: m.clock.Now})
 	open := func(cache driver.Cache) ([]*graphcache.Graph, error) {
 		root, err := graphcache.Open(ctx, modelSchema, store, modelOptions(cache))

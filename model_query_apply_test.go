@@ -29,6 +29,9 @@ func (m *mqRun) apply(op mqOp) error {
 		m.clock.Advance(modelAdvance(op.N))
 		return nil
 	case "tx", "rollback", "conflict":
+		if !m.store.Capabilities().Transactions {
+			return nil
+		}
 		return m.transaction(g, op)
 	case "foreign put", "foreign put by kind", "foreign delete", "foreign add":
 		return m.foreign(op)
@@ -45,12 +48,33 @@ func (m *mqRun) transaction(g *graphcache.Graph, op mqOp) error {
 	var world *mqWorld
 	var mismatch error
 	attempts, overtaken := 0, false
+	overtake := func() error {
+		overtaking := mqOp{What: "put", Kind: op.Tx[0].Kind, From: op.Tx[0].From, N: op.N}
+		revision := m.world.objects[overtaking.Kind][overtaking.From]
+		mismatch = m.write(m.graphs[0], mqView{m.world, mqPresent}, overtaking)
+		overtaken = m.world.objects[overtaking.Kind][overtaking.From] != revision
+		return mismatch
+	}
 	err := g.Tx(m.ctx, func(tx *graphcache.Tx) error {
 		attempts++
 		world = m.world.clone()
 		view := mqView{world, mqVersionOf(op.Graph)}
 		r := mqReader{"in the transaction", tx, view, false, m}
 		before := view.all()
+		conflict := op.What == "conflict" && attempts == 1
+		if conflict && m.setup.locks { // a write of what the transaction has written would wait for it
+			if mismatch = r.objects(view.kind(op.Tx[0].Kind)); mismatch != nil {
+				return mismatch
+			}
+			if err := overtake(); err != nil {
+				return err
+			}
+			do, _, _ := m.writeObject(tx, mqView{world.clone(), view.mqVersion}, op.Tx[0])
+			if _, err := do(); err != nil || overtaken {
+				return err
+			}
+			return errModelRollback
+		}
 		for _, inner := range op.Tx {
 			if mismatch = m.write(tx, view, inner); mismatch != nil {
 				return mismatch
@@ -64,13 +88,10 @@ func (m *mqRun) transaction(g *graphcache.Graph, op mqOp) error {
 				return mismatch
 			}
 		}
-		if op.What == "conflict" && attempts == 1 {
-			overtaking := mqOp{What: "put", Kind: op.Tx[0].Kind, From: op.Tx[0].From, N: op.N}
-			revision := m.world.objects[overtaking.Kind][overtaking.From]
-			if mismatch = m.write(m.graphs[0], mqView{m.world, mqPresent}, overtaking); mismatch != nil {
-				return mismatch
+		if conflict {
+			if err := overtake(); err != nil {
+				return err
 			}
-			overtaken = m.world.objects[overtaking.Kind][overtaking.From] != revision
 		}
 		m.writing = mqWriting{mqOp: op, Objects: "user", Before: before, After: view.all()} // what the commit writes
 		if op.What == "rollback" {
@@ -81,8 +102,10 @@ func (m *mqRun) transaction(g *graphcache.Graph, op mqOp) error {
 	switch {
 	case mismatch != nil:
 		return mismatch
-	case op.What == "rollback" && errors.Is(err, errModelRollback):
+	case (op.What == "rollback" || !overtaken) && errors.Is(err, errModelRollback):
 		return nil
+	case m.setup.locks && attempts == 1 && (errors.Is(err, graphcache.ErrExists) || errors.Is(err, graphcache.ErrNotFound)):
+		return nil // it came to no write
 	case err != nil || op.What == "rollback" || overtaken && attempts < 2:
 		return &modelMismatch{"the end of the transaction", fmt.Sprintf("after %d attempts, overtaken %v: %v", attempts, overtaken, err)}
 	}
@@ -113,6 +136,9 @@ func (m *mqRun) write(c graphcache.Conn, view mqView, op mqOp) error {
 	default:
 		do, want, wantErr = m.writeObject(c, after, op)
 	}
+	if m.setup.vague && errors.As(wantErr, new(*mqTaken)) {
+		return nil // and what the store says of it is not known
+	}
 	kind := op.Kind
 	if op.Query != nil {
 		kind = view.end(*op.Query).name
@@ -132,6 +158,9 @@ func (m *mqRun) writeEdge(c graphcache.Conn, view mqView, op mqOp) (do func() (s
 		return func() (string, error) { return "", k.remove(m.ctx, c, op.From, op.To) }, "", view.removeEdge(k, op.From, op.To)
 	}
 	e := mqEdge{op.From, op.To, op.Time, mqMakeNote(op.N)}
+	if e.Time.IsZero() && m.setup.store != nil {
+		e.Time = m.clock.Now()
+	}
 	do = func() (string, error) {
 		created, err := k.add(m.ctx, c, e)
 		return fmt.Sprint(created), err
@@ -271,6 +300,9 @@ func (m *mqRun) writeAll(c graphcache.Conn, view mqView, op mqOp) (do func() (st
 			err = view.delete(k, o.ID)
 		} else {
 			err = view.store(k, o)
+		}
+		if err != nil && m.setup.vague {
+			return do, "", err
 		}
 		if err != nil {
 			suffix = ", exists"

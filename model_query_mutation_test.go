@@ -74,7 +74,7 @@ func TestModelQueryMutation(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			mqMustFail(t, tt.focus, tt.fault)
+			mqMustFail(t, tt.focus, mqSetup{fault: tt.fault})
 		})
 	}
 }
@@ -164,13 +164,13 @@ func mqHasEntry(o *mqObject, columns []string, values []driver.Value) bool {
 	return true
 }
 
-// mqMustFail runs programs with a fault until one finds a wrong answer.
-func mqMustFail(t *testing.T, focus mqFocus, fault mqFault) {
+// mqMustFail runs programs on what has a fault until one finds a wrong answer.
+func mqMustFail(t *testing.T, focus mqFocus, setup mqSetup) {
 	t.Helper()
 	programs := mqAnyProgram(24, focus)
 	total := 0
 	for seed := range modelMutationBudget {
-		n, err := programs.Example(seed).run(t.Context(), fault)
+		n, err := programs.Example(seed).run(t.Context(), setup)
 		total += n
 		var mismatch *modelMismatch
 		switch {

@@ -23,6 +23,7 @@ import (
 // oldest version has no cache, and what it writes the others are told of.
 type mqRun struct {
 	ctx       context.Context
+	setup     mqSetup
 	clock     *modelClock
 	store     *backendtest.FaultyStore
 	cache     *modelCache
@@ -56,11 +57,37 @@ type mqFault struct {
 	uncheck bool
 }
 
+// mqSetup is what a run is made of. The zero mqSetup is backends in memory and an engine
+// without a fault.
+type mqSetup struct {
+	fault mqFault
+	store func(ctx context.Context) (driver.Store, error) // its clock is its own
+	cache func() modelEvictable
+	// vague: the store cannot tell which unique index a write breaks, and takes a nil in
+	// one for a value like others. Such writes are left out.
+	vague bool
+	// locks: who writes what a transaction has written waits until it has ended.
+	locks bool
+}
+
 // newMQRun opens the graphs. cacheBytes bounds the shared cache, 0 for the default.
-func newMQRun(ctx context.Context, cacheBytes int, fault mqFault) (*mqRun, error) {
-	m := &mqRun{ctx: ctx, clock: &modelClock{now: modelBase.Add(3 * time.Millisecond)}, world: newMQWorld()}
-	m.store = backendtest.NewFaultyStore(memory.NewStore(&memory.StoreOptions{Now: m.clock.Now}), nil)
-	m.cache = &modelCache{Cache: memory.NewCache(&memory.CacheOptions{Now: m.clock.Now, MaxBytes: cacheBytes})}
+func newMQRun(ctx context.Context, cacheBytes int, setup mqSetup) (*mqRun, error) {
+	m := &mqRun{ctx: ctx, setup: setup, clock: &modelClock{now: modelBase.Add(3 * time.Millisecond)}, world: newMQWorld()}
+	m.world.nilsCollide = setup.vague
+	fault := setup.fault
+	var store driver.Store = memory.NewStore(&memory.StoreOptions{Now: m.clock.Now})
+	if setup.store != nil {
+		var err error
+		if store, err = setup.store(ctx); err != nil {
+			return nil, err
+		}
+	}
+	m.store = backendtest.NewFaultyStore(store, nil)
+	var cache modelEvictable = memory.NewCache(&memory.CacheOptions{Now: m.clock.Now, MaxBytes: cacheBytes})
+	if setup.cache != nil {
+		cache = setup.cache()
+	}
+	m.cache = &modelCache{modelEvictable: cache}
 	m.coldCache = memory.NewCache(&memory.CacheOptions{Now: m.clock.Now})
 	var failed error
 	open := func(version int, cache driver.Cache) *graphcache.Graph {
@@ -96,7 +123,7 @@ func (m *mqRun) close() error {
 	if n := m.cache.Tokens(); n > 0 {
 		return fmt.Errorf("%d holds are left standing", n)
 	}
-	return nil
+	return m.store.Close(m.ctx)
 }
 
 // compare counts a comparison and returns what is wrong. wantErr is nil or a sentinel
@@ -472,8 +499,8 @@ func (r mqReader) objects(k *mqObjects) error {
 
 // run runs the program and compares after every step. It returns how many answers were
 // compared, and the first that was wrong.
-func (p mqProgram) run(ctx context.Context, fault mqFault) (checked int, err error) {
-	m, err := newMQRun(ctx, p.CacheBytes, fault)
+func (p mqProgram) run(ctx context.Context, setup mqSetup) (checked int, err error) {
+	m, err := newMQRun(ctx, p.CacheBytes, setup)
 	if err != nil {
 		return 0, err
 	}

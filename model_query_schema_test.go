@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/graphcache/graphcache"
@@ -638,8 +639,29 @@ var (
 		time.Date(1931, 7, 1, 0, 0, 0, int(time.Millisecond+500*time.Microsecond), time.UTC),
 		modelBase.Add(time.Hour).In(time.FixedZone("east", 3600)),
 	)
-	mqRates = mqFloat(math.NaN(), math.Copysign(0, -1), 0, 0.5, -2.5, 1, math.Inf(1))
+	mqRates  = mqFloat(math.NaN(), math.Copysign(0, -1), 0, 0.5, -2.5, 1, math.Inf(1))
+	mqVisits = mqUnsigned(0, 1, 1<<63, math.MaxUint64, math.MaxInt64)
 )
+
+// mqOrdinary takes from the model the numbers that MongoDB has and servers like it may not
+// have, until the test ends: those that are not finite, the zero with a sign, and those
+// beyond an int64.
+func mqOrdinary(t *testing.T) {
+	for _, rates := range [][]float64{mqRates.values, mqRates.args} {
+		kept := slices.Clone(rates)
+		t.Cleanup(func() { copy(rates, kept) })
+		for i, v := range rates {
+			if math.IsNaN(v) || math.IsInf(v, 0) || v == 0 {
+				rates[i] = 0
+			}
+		}
+	}
+	kept := slices.Clone(mqVisits.values)
+	t.Cleanup(func() { copy(mqVisits.values, kept) })
+	for i, v := range kept {
+		mqVisits.values[i] = min(v, math.MaxInt64)
+	}
+}
 
 // mqUserColumns returns the columns of a user but for the ID.
 func mqUserColumns[T any](t mqTable[T, mqUserBody]) []*mqColumn {
@@ -653,7 +675,7 @@ func mqUserColumns[T any](t mqTable[T, mqUserBody]) []*mqColumn {
 		mqOrdered(t, "level", func(b *mqUserBody) *int8 { return &b.Level }, mqNumber(math.MinInt8, math.MaxInt8, []int8{1, -1, 100}, 0, 1, -128, 127)),
 		mqOrdered(t, "age", func(b *mqUserBody) *int { return &b.Age }, mqNumber(math.MinInt64, math.MaxInt64, []int{1, -2}, 0, 1, 2, -1, math.MaxInt64)),
 		mqOrdered(t, "points", func(b *mqUserBody) *int32 { return &b.Points }, mqNumber(math.MinInt32, math.MaxInt32, []int32{1, -1, math.MaxInt32}, 0, 1, -1, 5)),
-		mqOrdered(t, "visits", func(b *mqUserBody) *uint64 { return &b.Visits }, mqUnsigned(0, 1, 1<<63, math.MaxUint64, math.MaxInt64)),
+		mqOrdered(t, "visits", func(b *mqUserBody) *uint64 { return &b.Visits }, mqVisits),
 		mqOrdered(t, "rate", func(b *mqUserBody) *float64 { return &b.Rate }, mqRates),
 		mqOptional(t, "worth", func(b *mqUserBody) **float64 { return &b.Worth }, mqRates),
 		mqSlice(t, "tags", func(b *mqUserBody) *[]string { return &b.Tags }, []string{"a", "b", "ab", ""},

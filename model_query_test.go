@@ -13,7 +13,7 @@ func TestModelQueries(t *testing.T) {
 	checked := 0
 	for range *modelScale {
 		rapid.Check(t, func(t *rapid.T) {
-			n, err := mqAnyProgram(24, mqFocus{}).Draw(t, "program").run(t.Context(), mqFault{})
+			n, err := mqAnyProgram(24, mqFocus{}).Draw(t, "program").run(t.Context(), mqSetup{})
 			checked += n
 			if err != nil {
 				t.Fatal(err)

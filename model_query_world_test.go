@@ -17,6 +17,8 @@ import (
 type mqWorld struct {
 	objects map[string]map[string]*mqRecord // kind → ID → record
 	edges   map[string][]*mqLink            // kind → edges
+
+	nilsCollide bool // in unique indexes
 }
 
 // mqRecord is an object as it is kept. It is never modified. What a version of the
@@ -43,6 +45,7 @@ func newMQWorld() *mqWorld {
 
 func (w *mqWorld) clone() *mqWorld {
 	c := newMQWorld()
+	c.nilsCollide = w.nilsCollide
 	for kind, objects := range w.objects {
 		c.objects[kind] = maps.Clone(objects)
 	}
@@ -456,7 +459,7 @@ func (v *mqVersion) attachments(of []mqAttach) []any {
 // taken returns the unique index that stands against the object, if one does.
 func (v mqView) taken(k *mqObjects, o *mqObject) string {
 	for _, ix := range mqAllIndexes(k.name) {
-		if !ix.unique || slices.ContainsFunc(ix.columns, func(c string) bool { return k.column(c).isNil(o) }) {
+		if !ix.unique || !v.nilsCollide && slices.ContainsFunc(ix.columns, func(c string) bool { return k.column(c).isNil(o) }) {
 			continue
 		}
 		for id := range v.mqWorld.objects[k.name] {

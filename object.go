@@ -371,12 +371,27 @@ func (k *objectKind) writeObject(ctx context.Context, c conn, w driver.Write, be
 	}
 	if before != nil {
 		w.Old = b.indexedFields(before.Doc)
+		w.Gone = gone(before.Doc, w.Object.Doc)
 	}
 	err = c.mutate(ctx, b.touched(w.Object.ID, present(before), after), func(ctx context.Context, s *session) (err error) {
 		res, err = s.write(ctx, w)
 		return err
 	})
 	return res, err
+}
+
+// gone returns the names of the fields that a document had before and has not after.
+func gone(before, after driver.Document) []string {
+	var names []string
+	for i := range before {
+		if i < len(after) && after[i].Name == before[i].Name { // as in most documents
+			continue
+		}
+		if _, there := after.Get(before[i].Name); !there {
+			names = append(names, before[i].Name)
+		}
+	}
+	return names
 }
 
 // taken is the error of a write that a unique index stands against.

@@ -9,7 +9,7 @@ import (
 )
 
 // The planner decides from where a hop is answered. It is pure: it looks at the hop in
-// its canonical form and at the indexes of the kind, never at data.
+// its canonical form and at the indexes of the kind that are ready, never at data.
 //
 // What may be cached under an anchor is what writes that touch the anchor cover:
 //
@@ -105,13 +105,19 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 		}
 		return p
 	}
-	if p, ok := planIndex(h, k.indexes); ok {
+	ready, unready := k.usable()
+	if p, ok := planIndex(h, ready); ok {
 		return p
 	}
 	if k.object.scans {
 		return hopPlan{access: ByScan, exact: true}
 	}
 	p := hopPlan{access: ByStore, advice: h.advice()}
+	if wanted, ok := planIndex(h, unready); ok {
+		p.reason = fmt.Sprintf("the store is still building the index %s", wanted.index.name)
+		p.advice = ""
+		return p
+	}
 	switch {
 	case h.tooManyValues(k.indexes):
 		p.reason = fmt.Sprintf("more than %d values of an index, or one of more than %d bytes, are asked for", maxPrefixes, maxIndexValue)

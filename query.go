@@ -69,7 +69,7 @@ func (k *ObjectKind[T]) ByID(ids ...ID[T]) Query[T, NoEdge] {
 			err = checkID(k.core.name, string(id))
 		}
 	}
-	c := newColumn(recordKind{object: k.core}, nil, driver.Column{Of: driver.ObjectID, Zero: ""})
+	c := newColumn(recordKind{object: k.core}, nil, driver.Column{Of: driver.ObjectID, Zero: "", Type: driver.StringType})
 	q := k.Where()
 	if err != nil {
 		q.src.fail("ByID", err)

@@ -40,7 +40,7 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 		}
 	}
 	if cached {
-		g.lookup(ctx, reqs)
+		_ = g.lookup(ctx, reqs) // what the cache does not answer, the store does
 		countLookups(reqs)
 	}
 	for pending(reqs) {
@@ -86,15 +86,15 @@ func firstError(reqs []request) error {
 }
 
 // lookup reads all requests from the cache, and once more those whose primary value
-// is in another schema's layout.
-func (g *Graph) lookup(ctx context.Context, reqs []request) {
-	g.look(ctx, reqs, func(r *request) bool { return !r.direct })
+// is in another schema's layout. The error says that the cache has not answered all.
+func (g *Graph) lookup(ctx context.Context, reqs []request) error {
+	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct })
 	for i := range reqs {
 		if reqs[i].foreign {
-			g.look(ctx, reqs, (*request).toForeign)
-			return
+			return errors.Join(err, g.look(ctx, reqs, (*request).toForeign))
 		}
 	}
+	return err
 }
 
 // toForeign sends a request to this schema's own copy of a primary fragment.
@@ -108,7 +108,7 @@ func (r *request) toForeign() bool {
 }
 
 // look reads the chosen requests from the cache in one batch.
-func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) bool) {
+func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) bool) error {
 	chosen := make([]*request, 0, len(reqs))
 	lookups := make([]driver.Lookup, 0, len(reqs))
 	for i := range reqs {
@@ -118,7 +118,7 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 		}
 	}
 	if len(chosen) == 0 {
-		return
+		return nil
 	}
 	timed := within.New(ctx, g.shared.opts.ReadTimeout)
 	defer timed.End()
@@ -130,6 +130,7 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 		e := entryAt(entries, i)
 		r.follow(protocol.Looked(e, r.judge(e), false))
 	}
+	return err
 }
 
 // countLookups counts what the cache answered and what it did not.

@@ -55,15 +55,8 @@ func (s *shared) rewound(store driver.Store, since time.Time) {
 		return
 	}
 	s.spawn(func() {
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := s.untilClosed(context.Background())
 		defer cancel()
-		go func() {
-			select {
-			case <-s.closing:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
 		s.raiseInStore(ctx, keeper, names, least)
 	})
 }

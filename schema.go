@@ -55,8 +55,7 @@ type objectKind struct {
 func (s *Schema) indexesOf(k *objectKind) []*index {
 	var all []*index
 	for _, t := range k.plan.Tagged() {
-		kind := recordKind{object: k}
-		ix := &index{kind: k, unique: t.Unique, columns: []*column{newColumn(kind, t.Column, t.Column.Driver())}}
+		ix := &index{kind: k, unique: t.Unique, columns: []*column{k.taggedColumn(t.Column)}}
 		ix.name = ix.columns[0].Name()
 		ix.prefix = ix.makePrefix()
 		all = append(all, ix)

@@ -14,6 +14,9 @@ type Stats struct {
 	// CacheRewinds are the times that the cache may have gone back in time, as after a
 	// failover, so that all cached values were dropped.
 	CacheRewinds int64
+	// ForeignChanges are changes made by something else than graphcache that [Graph.Watch]
+	// has dealt with.
+	ForeignChanges int64
 	// Kinds has the counts of each kind by its name.
 	Kinds map[string]KindStats
 }
@@ -43,12 +46,18 @@ type KindStats struct {
 	// AbandonedHolds are marks that were left to their deadline, because the
 	// write's outcome is unknown or the cache did not confirm their release in time.
 	AbandonedHolds int64
+	// Unheld are writes that met a record whose index entries, or whose end in a to-one
+	// kind, were not those that were expected: something writes the store that graphcache
+	// does not know of. What they touch besides is cleared before they are acknowledged;
+	// if the cache does not confirm that, AbandonedHolds has it too, and readers may see
+	// stale results until it does.
+	Unheld int64
 }
 
 // kindCounters are the live counts behind a KindStats.
 type kindCounters struct {
 	hits, misses, joins, loads, items, fills, refusals, corrupt,
-	writes, conflicts, lostHolds, abandonedHolds atomic.Int64
+	writes, conflicts, lostHolds, abandonedHolds, unheld atomic.Int64
 }
 
 func (c *kindCounters) stats() KindStats {
@@ -58,6 +67,7 @@ func (c *kindCounters) stats() KindStats {
 		Fills: c.fills.Load(), Refusals: c.refusals.Load(), Corrupt: c.corrupt.Load(),
 		Writes: c.writes.Load(), Conflicts: c.conflicts.Load(),
 		LostHolds: c.lostHolds.Load(), AbandonedHolds: c.abandonedHolds.Load(),
+		Unheld: c.unheld.Load(),
 	}
 }
 
@@ -68,7 +78,8 @@ func (g *Graph) Stats() Stats {
 		StoreReads:  g.shared.storeReads.Load(),
 		StoreWrites: g.shared.storeWrites.Load(),
 		CacheErrors: g.shared.cacheErrors.Load(), CacheRewinds: g.shared.cacheRewinds.Load(),
-		Kinds: make(map[string]KindStats, len(g.shared.counters)),
+		ForeignChanges: g.shared.foreignChanges.Load(),
+		Kinds:          make(map[string]KindStats, len(g.shared.counters)),
 	}
 	for name, c := range g.shared.counters {
 		s.Kinds[name] = c.stats()

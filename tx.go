@@ -143,7 +143,7 @@ func (t *Tx) commitLocked(ctx context.Context) error {
 	}
 	// Not by Graph.mutate, which refuses to begin anything once the graph is being
 	// closed: Close waits for this transaction, so it may end as it would have.
-	m := mutation{g: t.g, anchors: t.anchors, session: session{shared: t.g.shared, store: t.g.store}}
+	m := mutation{g: t.g, anchors: t.anchors, session: session{g: t.g, store: t.g.store}}
 	return m.run(context.WithoutCancel(ctx), commit)
 }
 
@@ -217,7 +217,16 @@ func (t *Tx) mutate(ctx context.Context, anchors []anchor, fn func(context.Conte
 	t.anchors = append(t.anchors, anchors...)
 	ctx, cancel := context.WithTimeout(ctx, t.g.shared.opts.WriteTimeout)
 	defer cancel()
-	return t.failLocked(fn(ctx, &session{shared: t.g.shared, store: t.tx, tx: true}))
+	s := &session{g: t.g, store: t.tx, tx: true}
+	if t.g.shared.opts.Cache != nil {
+		s.held = make(map[anchor]bool, len(anchors))
+		for _, a := range anchors {
+			s.held[a] = true
+		}
+	}
+	err := fn(ctx, s)
+	t.anchors = append(t.anchors, s.unheld...)
+	return t.failLocked(err)
 }
 
 // failLocked remembers an error of the store. One that only says what is there, or

@@ -40,7 +40,31 @@ type Column struct {
 	// List says that the value is an array, or nil, and that an index on the
 	// column has an entry for each of its distinct elements.
 	List bool
+	// Type is what the values are, those of the elements if it is a List, in records
+	// that graphcache has written. Others may differ. A store needs it to know what
+	// its own comparisons can be trusted with.
+	Type Type
 }
+
+// Type is what the values of a [Column] are, nil aside.
+type Type uint8
+
+const (
+	// AnyType: nothing is known.
+	AnyType Type = iota
+	// BoolType: bool.
+	BoolType
+	// IntType: int64, and uint64 above its range.
+	IntType
+	// FloatType: float64.
+	FloatType
+	// StringType: string.
+	StringType
+	// BytesType: []byte.
+	BytesType
+	// TimeType: time.Time.
+	TimeType
+)
 
 // Name is the column's path with dots, the name by which messages know it.
 func (c *Column) Name() string {

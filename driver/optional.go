@@ -2,14 +2,12 @@ package driver
 
 import (
 	"context"
-	"iter"
 	"time"
 )
 
 // The interfaces in this file are abilities that a [Store], or in the case of [Rewinder]
 // a [Cache], may have; graphcache finds them by type assertion, and a backend without
-// them still works. Of this version graphcache uses [Transactor], [Generations] and
-// [Rewinder]. The others are for what is to come:
+// them still works. [Journal] and [Registry] are for what is to come:
 // nothing calls them yet, and they may change.
 
 // Transactor is a [Store] that can apply several writes as one.
@@ -83,28 +81,45 @@ type Generations interface {
 	Raise(ctx context.Context, kinds []string, atLeast uint64) error
 }
 
-// Feed is a [Store] that reports its changes, also those made by other programs. Not
-// used yet.
-type Feed interface {
-	// Changes yields the changes after the token, in commit order, until ctx
-	// ends; the empty token starts at now. An error ends the sequence; one that
-	// wraps ErrNotFound says that the token is no longer known and changes
-	// were lost.
-	Changes(ctx context.Context, after string) iter.Seq2[FeedEvent, error]
+// Indexer is a [Store] that may go on building indexes after Ensure has returned.
+type Indexer interface {
+	// Ready reports whether the index of the kind is complete, in this namespace.
+	// It does not wait, and once it has said so it does not change its mind.
+	// Until then graphcache caches nothing under the index.
+	Ready(kind, index string) bool
 }
 
-// FeedEvent is one record that was written. Fields that the store cannot tell are
-// empty.
-type FeedEvent struct {
-	// Token resumes the feed after this change.
-	Token string
-	// Kind is the kind of the object or edge. ID is set for an object, From
-	// and To for an edge.
-	Kind         string
+// Explainer is a [Store] that can say how it would answer a step.
+type Explainer interface {
+	// Explain returns what the step asks of the database and the index that serves
+	// it, in words, without asking the database. It has no values of the records.
+	Explain(step Step) string
+}
+
+// Feed is a [Store] that reports what has been written by other means than
+// graphcache. It keeps [Generations], too.
+type Feed interface {
+	// Watch passes the changes that something else has made to f, those of all
+	// namespaces, in commit order, until ctx ends or something fails. Of all the
+	// processes that call it one at a time is given any; the others wait to take
+	// over. It goes on where the last one was: changes for which f has not
+	// returned nil are passed again. f is called by one goroutine. The error is
+	// never nil.
+	Watch(ctx context.Context, f func(ctx context.Context, changes []ForeignChange) error) error
+}
+
+// ForeignChange is a record that something else has written, or a kind of which more is
+// not known.
+type ForeignChange struct {
+	Namespace string
+	Kind      string
+	// ID is the object's; From and To are the edge's ends. If all are empty, any
+	// record of the kind, in any namespace, may have changed in any way.
 	ID, From, To string
-	// Before and After are the record's documents around the change, nil where
-	// unknown or absent.
-	Before, After Document
+	// Objects and Edges are the states in which the record was or is, as far as
+	// they are known.
+	Objects []*Object
+	Edges   []*Edge
 }
 
 // Rewinder is a [Cache] that can tell when it may have gone back in time: its server

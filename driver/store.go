@@ -93,7 +93,8 @@ type Index struct {
 	// Unique: no two objects may have the same entry, unless a value in it is
 	// nil. A write that would break it is Exists, with the index's name. Ensure
 	// returns an error that wraps ErrExists if the objects that are there break
-	// it, and names the index.
+	// it, and names the index. A store may judge a record by the fields that are stored
+	// under their present names, and take a nil in a list for a value.
 	Unique bool
 }
 
@@ -315,6 +316,10 @@ type Write struct {
 	// they must have, a field that is missing counting as nil; any difference
 	// is a Conflict. It catches writers that do not know about versions.
 	Old Document
+	// Gone lists, for a Replace of an object with Expect, the fields at the top that the
+	// record with that version has and the new one has not. A store may then change the
+	// record in place; others need not look at it.
+	Gone []string
 	// Changes are what Modify does.
 	Changes []Change
 }
@@ -330,6 +335,10 @@ type WriteResult struct {
 	// after Exists and Conflict in a store that cannot tell.
 	Object *Object
 	Edge   *Edge
+	// OldObject or OldEdge is the record that a write which is Done has replaced,
+	// deleted or modified. A store that cannot tell leaves it nil.
+	OldObject *Object
+	OldEdge   *Edge
 	// Index is the unique index because of which the outcome is Exists, empty if
 	// it is because of the key. Object is nil then.
 	Index string

@@ -12,9 +12,9 @@ import (
 // says, and counts them. Its namespace views and transactions share hook and
 // counters.
 //
-// It always has the methods of driver.Transactor and driver.Generations. If the store
-// that it wraps has not, Begin and Raise fail, Capabilities says that there are no
-// transactions, and no counter is other than 0.
+// It always has the methods of driver.Transactor, driver.Generations and driver.Indexer.
+// If the store that it wraps has not, Begin and Raise fail, Capabilities says that there
+// are no transactions, no counter is other than 0, and every index is ready.
 type FaultyStore struct {
 	*Faults
 	store driver.Store
@@ -24,6 +24,7 @@ var (
 	_ driver.Store       = (*FaultyStore)(nil)
 	_ driver.Transactor  = (*FaultyStore)(nil)
 	_ driver.Generations = (*FaultyStore)(nil)
+	_ driver.Indexer     = (*FaultyStore)(nil)
 )
 
 // NewFaultyStore wraps a store. With a nil hook it only counts.
@@ -113,6 +114,12 @@ func (s *FaultyStore) Raise(ctx context.Context, kinds []string, atLeast uint64)
 		return struct{}{}, generations.Raise(ctx, kinds, atLeast)
 	}, nil)
 	return err
+}
+
+// Ready implements driver.Indexer. It is neither shown to the hook nor counted.
+func (s *FaultyStore) Ready(kind, index string) bool {
+	indexer, ok := s.store.(driver.Indexer)
+	return !ok || indexer.Ready(kind, index)
 }
 
 // faultyTx is a transaction of a FaultyStore.

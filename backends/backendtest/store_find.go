@@ -20,9 +20,15 @@ func edgeField(path string) *driver.Column {
 }
 
 var (
-	byID   = &driver.Column{Of: driver.ObjectID}
-	byTime = &driver.Column{Of: driver.EdgeTime}
+	byID   = &driver.Column{Of: driver.ObjectID, Type: driver.StringType}
+	byTime = &driver.Column{Of: driver.EdgeTime, Type: driver.TimeType}
 )
+
+// typed returns the column of a field whose values are all of the type.
+func typed(c *driver.Column, t driver.Type) *driver.Column {
+	c.Type = t
+	return c
+}
 
 func on(c *driver.Column, op driver.FilterOp, values ...driver.Value) driver.Filter {
 	return driver.Filter{Op: op, Column: c, Values: values}
@@ -61,6 +67,9 @@ func groupOf(name string, values map[string]driver.Value, tests func(c *driver.C
 func (r *storeRig) findValues() {
 	groups := []findGroup{numberGroup(), textGroup(), otherGroup(), listGroup(), zeroGroup(), olderGroup(), deepGroup()}
 	n := 0
+	for i := range groups {
+		groups[i].hold(&r.h)
+	}
 	for _, g := range groups {
 		for id, doc := range g.docs {
 			marked := insertObject(things, g.name+" "+id+" marked", 1, doc)
@@ -86,6 +95,32 @@ func (r *storeRig) findValues() {
 		Range: driver.Range{High: time.UnixMilli(1).UTC(), Low: time.UnixMilli(2).UTC()}}
 	r.equal("to FindObjects, IDs, Ends, Direction, Range's bounds of time, Far, LimitPer and Distinct do not apply", r.read(r.s, odd).IDs, everything)
 	r.finds("FindObjects finds the objects of one kind", users, nil, nil)
+}
+
+// hold takes out what the database cannot hold.
+func (g *findGroup) hold(h *StoreHarness) {
+	for id, doc := range g.docs {
+		if !h.holds(doc) {
+			delete(g.docs, id)
+		}
+	}
+	tests := g.tests
+	g.tests = nil
+	for _, test := range tests {
+		if !h.holdsOperands(&test.filter) {
+			continue
+		}
+		want := strings.Fields(test.want)
+		want = slices.DeleteFunc(want, func(id string) bool { _, there := g.docs[id]; return !there })
+		test.want = strings.Join(want, " ")
+		g.tests = append(g.tests, test)
+	}
+}
+
+// holdsOperands reports whether the database can hold the values of a filter.
+func (h *StoreHarness) holdsOperands(f *driver.Filter) bool {
+	return len(h.held(f.Values)) == len(f.Values) &&
+		!slices.ContainsFunc(f.Of, func(f driver.Filter) bool { return !h.holdsOperands(&f) })
 }
 
 // finds compares the result of a filter, and its number, with IDs.
@@ -289,10 +324,9 @@ func deepGroup() findGroup {
 		"new": inner("outer", "inner", "x"), "old": inner("was", "inner", "x"), "both": inner("was", "before", "x"), "late": inner("outer", "before", "x"),
 		"null": inner("outer", "inner", nil), "gone": {{Name: "outer", Value: nil}, {Name: "was", Value: driver.Document{{Name: "inner", Value: "x"}}}}, "missing": nil,
 		"flat": {{Name: "outer.inner", Value: "x"}}, "text": {{Name: "outer", Value: "x"}},
-		"array": {{Name: "outer", Value: []driver.Value{driver.Document{{Name: "inner", Value: "x"}}}}},
 	}, tests: []findTest{
 		{on(c, driver.AnyOf, "x"), "new old both late"},
-		{on(c, driver.AnyOf, "-"), "null gone missing flat text array"},
+		{on(c, driver.AnyOf, "-"), "null gone missing flat text"},
 		{on(c, driver.AnyOf, nil), ""},
 		{on(field("outer.inner"), driver.AnyOf, "x"), "new"},
 		{on(field("outer.other"), driver.AnyOf, "y"), "new late null"},
@@ -308,6 +342,9 @@ func (r *storeRig) findOrder() {
 		{driver.Document{}}, {driver.Document{{Name: "a", Value: int64(1)}}}, {driver.Document{{Name: "a", Value: int64(2)}}}, {driver.Document{{Name: "b", Value: nil}}},
 		{[]driver.Value{}}, {[]driver.Value{nil}}, {[]driver.Value{int64(1)}}, {[]driver.Value{1.0, "a"}}, {[]driver.Value{"a"}},
 		{[]byte{}}, {[]byte{1}}, {[]byte{1, 0}}, {[]byte{255}}, {false}, {true}, {time.Time{}}, {time.UnixMilli(-1).UTC()}, {time.UnixMilli(0).UTC()},
+	}
+	for i := range ascending {
+		ascending[i] = r.h.held(ascending[i])
 	}
 	var up, down []string
 	for i, same := range ascending {

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -21,7 +22,7 @@ type sort struct {
 func tagColumn() *driver.Column { return &driver.Column{Path: []string{"tags"}, List: true} }
 
 func renamedColumn() *driver.Column {
-	return &driver.Column{Path: []string{"renamed"}, Was: [][]string{{"old", "older"}}}
+	return &driver.Column{Path: []string{"renamed"}, Was: [][]string{{"old", "older"}}, Type: driver.StringType}
 }
 
 func deepColumn() *driver.Column {
@@ -29,14 +30,23 @@ func deepColumn() *driver.Column {
 }
 
 // countColumn is a number that is 0 where it is missing.
-func countColumn() *driver.Column { return &driver.Column{Path: []string{"count"}, Zero: int64(0)} }
+func countColumn() *driver.Column {
+	return &driver.Column{Path: []string{"count"}, Zero: int64(0), Type: driver.IntType}
+}
 
 // sevenColumn is 7 where it is missing.
-func sevenColumn() *driver.Column { return &driver.Column{Path: []string{"zero"}, Zero: int64(7)} }
+func sevenColumn() *driver.Column {
+	return &driver.Column{Path: []string{"zero"}, Zero: int64(7), Type: driver.IntType}
+}
+
+func textColumn() *driver.Column  { return typed(field("text"), driver.StringType) }
+func bytesColumn() *driver.Column { return typed(field("bytes"), driver.BytesType) }
+func whenColumn() *driver.Column  { return typed(field("when"), driver.TimeType) }
+func flagColumn() *driver.Column  { return typed(field("flag"), driver.BoolType) }
 
 // thingIndexes has an index for most of the random columns, alone and with others.
 func thingIndexes() []driver.Index {
-	number, text, tags := *field("number"), *field("text"), *tagColumn()
+	number, text, tags := *field("number"), *textColumn(), *tagColumn()
 	count, renamed, deep := *countColumn(), *renamedColumn(), *deepColumn()
 	return []driver.Index{
 		{Name: "number", Columns: []driver.Column{number}},
@@ -46,7 +56,7 @@ func thingIndexes() []driver.Index {
 		{Name: "tags behind", Columns: []driver.Column{count, tags}},
 		{Name: "renamed", Columns: []driver.Column{renamed, deep, *byID}},
 		{Name: "zero", Columns: []driver.Column{*sevenColumn()}},
-		{Name: "flag", Columns: []driver.Column{*field("flag"), *field("when"), *field("bytes")}},
+		{Name: "flag", Columns: []driver.Column{*flagColumn(), *whenColumn(), *bytesColumn()}},
 	}
 }
 
@@ -56,12 +66,12 @@ func objectSorts() []sort {
 		{byID, []driver.Value{"a", "c", "e", "ee", "A"}},
 		{field("number"), []driver.Value{nil, math.NaN(), int64(1), 1.0, int64(2), 1.5, uint64(1 << 63), float64(1 << 63), math.Inf(-1)}},
 		{countColumn(), []driver.Value{nil, int64(0), int64(0), int64(1), int64(-1)}},
-		{field("text"), []driver.Value{nil, "", "a", "ab", "b", "A"}},
+		{textColumn(), []driver.Value{nil, "", "a", "ab", "b", "A"}},
 		{renamedColumn(), []driver.Value{nil, "x", "xy", "z"}},
 		{deepColumn(), []driver.Value{"-", "x", "y"}},
-		{field("bytes"), []driver.Value{nil, []byte{}, []byte{1}, []byte{1, 2}, []byte{200}}},
-		{field("when"), []driver.Value{nil, time.UnixMilli(-5).UTC(), time.UnixMilli(0).UTC(), time.UnixMilli(7).UTC()}},
-		{field("flag"), []driver.Value{nil, true, false}},
+		{bytesColumn(), []driver.Value{nil, []byte{}, []byte{1}, []byte{1, 2}, []byte{200}}},
+		{whenColumn(), []driver.Value{nil, time.UnixMilli(-5).UTC(), time.UnixMilli(0).UTC(), time.UnixMilli(7).UTC()}},
+		{flagColumn(), []driver.Value{nil, true, false}},
 		{tagColumn(), []driver.Value{nil, list(), list("a"), list("a", "b"), list("b", "a", "b"), list(int64(1)), list(1.0, "b")}},
 	}
 }
@@ -69,7 +79,7 @@ func objectSorts() []sort {
 func edgeSorts() []sort {
 	return []sort{
 		{edgeField("weight"), []driver.Value{nil, int64(1), 1.0, 2.5, math.NaN(), int64(3)}},
-		{&driver.Column{Of: driver.EdgeField, Path: []string{"note"}, Was: [][]string{{"remark"}}, Zero: ""}, []driver.Value{"", "a", "b"}},
+		{&driver.Column{Of: driver.EdgeField, Path: []string{"note"}, Was: [][]string{{"remark"}}, Zero: "", Type: driver.StringType}, []driver.Value{"", "a", "b"}},
 		{byTime, []driver.Value{time.UnixMilli(-1).UTC(), time.UnixMilli(0).UTC(), time.UnixMilli(1).UTC(), time.UnixMilli(2).UTC()}},
 	}
 }
@@ -77,6 +87,7 @@ func edgeSorts() []sort {
 // finder makes random records and steps.
 type finder struct {
 	*rand.Rand
+	h     *StoreHarness
 	model *findModel
 	// version is the last one that was given.
 	version int64
@@ -88,7 +99,7 @@ var findIDs = []string{"a", "b", "c", "d", "e", "ee", "A", "é", "f", "g"}
 func (r *storeRig) findRandom() {
 	seed := rand.Uint64()
 	r.Logf("seed %d", seed)
-	f := &finder{Rand: rand.New(rand.NewPCG(seed, 0)), model: &findModel{
+	f := &finder{Rand: rand.New(rand.NewPCG(seed, 0)), h: &r.h, model: &findModel{
 		objects: make(map[string]*driver.Object),
 		edges: map[string]*edgeModel{
 			likes:   {edges: make(map[[2]string]driver.Edge)},
@@ -96,7 +107,7 @@ func (r *storeRig) findRandom() {
 			pairs:   {edges: make(map[[2]string]driver.Edge), symmetric: true},
 		},
 	}}
-	for round := range 12 {
+	for round := range cmp.Or(r.h.Rounds, 12) {
 		writes := f.writes()
 		r.done(r.s, writes...)
 		f.model.apply(writes)
@@ -190,11 +201,11 @@ func (f *finder) edge(symmetric bool) *driver.Edge {
 	e := edgeAt(from, to, f.next(), int64(f.IntN(4)-1))
 	for _, s := range edgeSorts()[:2] {
 		if f.IntN(4) > 0 {
-			e.Data = append(e.Data, driver.Field{Name: s.column.Path[0], Value: pick(f, s.values)})
+			e.Data = append(e.Data, driver.Field{Name: s.column.Path[0], Value: f.value(s)})
 		}
 	}
-	if f.IntN(3) == 0 {
-		e.Data = append(e.Data, driver.Field{Name: "remark", Value: "b"})
+	if remark := (driver.Document{{Name: "remark", Value: "b"}}); f.IntN(3) == 0 && f.h.holds(remark) {
+		e.Data = append(e.Data, remark...)
 	}
 	return e
 }
@@ -210,7 +221,7 @@ func (f *finder) document() driver.Document {
 		if s.column.Was != nil {
 			names = append(names, s.column.Was[0]...)
 		}
-		value := pick(f, s.values)
+		value := f.value(s)
 		if len(s.column.Path) > 1 {
 			value = driver.Document{{Name: []string{"inner", "before"}[f.IntN(2)], Value: value}}
 		}
@@ -233,6 +244,9 @@ func (f *finder) shuffled(doc driver.Document) driver.Document {
 	}
 	return once
 }
+
+// value picks one of a column's values that the database can hold.
+func (f *finder) value(s sort) driver.Value { return pick(f, f.h.held(s.values)) }
 
 func pick[T any](f *finder, from []T) T { return from[f.IntN(len(from))] }
 
@@ -306,7 +320,7 @@ func (f *finder) equal(s sort) driver.Filter {
 	}
 	var values []driver.Value
 	for range f.IntN(3) + f.IntN(2) {
-		if v := pick(f, s.values); !isNaN(v) {
+		if v := f.value(s); !isNaN(v) {
 			values = append(values, v)
 		}
 	}
@@ -335,7 +349,7 @@ func (f *finder) tree(sorts []sort, depth int) driver.Filter {
 }
 
 func (f *finder) leaf(s sort) driver.Filter {
-	v := pick(f, s.values)
+	v := f.value(s)
 	_, text := v.(string)
 	switch {
 	case v == nil || isNaN(v) || s.column.List || f.IntN(4) == 0:

@@ -15,9 +15,16 @@ func handlesColumn() *driver.Column { return &driver.Column{Path: []string{"hand
 // seatColumn is 1 where it is missing.
 func seatColumn() *driver.Column { return &driver.Column{Path: []string{"seat"}, Zero: int64(1)} }
 
+func roomColumn() *driver.Column  { return typed(field("room"), driver.StringType) }
+func scopeColumn() *driver.Column { return typed(field("scope"), driver.StringType) }
+
+func keysColumn() *driver.Column {
+	return &driver.Column{Path: []string{"keys"}, List: true, Type: driver.StringType}
+}
+
 func accountIndexes() []driver.Index {
-	email, room, scope, seat, handles := *field("email"), *field("room"), *field("scope"), *seatColumn(), *handlesColumn()
-	keys := driver.Column{Path: []string{"keys"}, List: true}
+	email, room, scope, seat, handles := *field("email"), *roomColumn(), *scopeColumn(), *seatColumn(), *handlesColumn()
+	keys := *keysColumn()
 	return []driver.Index{
 		{Name: "by email", Columns: []driver.Column{email}, Unique: true},
 		{Name: "by seat", Columns: []driver.Column{room, seat}, Unique: true},
@@ -109,6 +116,9 @@ func (r *storeRig) uniqueValues() {
 		{int64(0), false}, {long + "a", long + "b"}, {"", nil}, {"a\x00", "a"},
 	}
 	for i, pair := range append(slices.Clone(same), other...) {
+		if !r.h.holds(pair[0]) || !r.h.holds(pair[1]) {
+			continue
+		}
 		first, second := fmt.Sprint("first ", i), fmt.Sprint("second ", i)
 		r.done(r.s, account(driver.Insert, first, 1, "email", pair[0]))
 		w := account(driver.Insert, second, 1, "email", pair[1])
@@ -120,6 +130,13 @@ func (r *storeRig) uniqueValues() {
 		}
 		r.done(r.s, driver.Write{Op: driver.Delete, Kind: accounts, Object: &driver.Object{ID: first}})
 	}
+	if !r.h.StoredUnique {
+		r.uniqueMissing()
+	}
+}
+
+// uniqueMissing tests entries of fields that are missing or have an older name.
+func (r *storeRig) uniqueMissing() {
 	const rule = "an entry is the values of the columns, a field that is missing or null its column's Zero"
 	r.done(r.s, account(driver.Insert, "s1", 1, "room", "r"), account(driver.Insert, "s2", 1, "room", "r", "seat", int64(2)), account(driver.Insert, "s3", 1, "room", "q"))
 	r.breaks(rule, r.s, account(driver.Insert, "s4", 1, "room", "r", "seat", int64(1)), "by seat")
@@ -145,13 +162,17 @@ func (r *storeRig) uniqueLists() {
 	r.breaks(rule, r.s, account(driver.Replace, "l1", 2, "handles", list("b", "c")), "by handle")
 	r.wants("a list does not stand against itself", r.s, account(driver.Replace, "l1", 2, "handles", list("b", "d")), driver.Done)
 	r.wants("an element that was taken out is free", r.s, account(driver.Insert, "l3", 1, "handles", list("a")), driver.Done)
-	for i, none := range []driver.Value{nil, list(), list(), list(nil), list(nil, nil)} {
+	empty := []driver.Value{nil, list(), list()}
+	if !r.h.StoredUnique {
+		empty = append(empty, list(nil), list(nil, nil))
+	}
+	for i, none := range empty {
 		r.wants("a list gives no entry if it is empty, and nil may be there more than once", r.s, account(driver.Insert, fmt.Sprint("none ", i), 1, "handles", none), driver.Done)
 	}
 	r.done(r.s, account(driver.Insert, "k1", 1, "scope", "s", "keys", list("a", "b")), account(driver.Insert, "k2", 1, "scope", "t", "keys", list("a", "b")),
 		account(driver.Insert, "k3", 1, "keys", list("a")), account(driver.Insert, "k4", 1, "keys", list("a")), account(driver.Insert, "k5", 1, "scope", "s"))
 	r.breaks(rule, r.s, account(driver.Insert, "k6", 1, "scope", "s", "keys", list("x", "b")), "by key")
-	r.wants(rule, r.s, account(driver.Insert, "k6", 1, "scope", "s", "keys", list("x", nil)), driver.Done)
+	r.wants(rule, r.s, account(driver.Insert, "k6", 1, "scope", "s", "keys", list("x")), driver.Done)
 }
 
 // uniqueMarks tests objects that are marked Deleting.
@@ -239,7 +260,7 @@ func (r *storeRig) uniqueOneWins() {
 func (r *storeRig) uniqueRandom() {
 	seed := rand.Uint64()
 	r.Logf("seed %d", seed)
-	f := &finder{Rand: rand.New(rand.NewPCG(seed, 0)), model: &findModel{objects: make(map[string]*driver.Object)}}
+	f := &finder{Rand: rand.New(rand.NewPCG(seed, 0)), h: &r.h, model: &findModel{objects: make(map[string]*driver.Object)}}
 	for range 300 {
 		w := f.account()
 		_, there := f.model.objects[w.Object.ID]
@@ -270,17 +291,24 @@ func (f *finder) account() driver.Write {
 	op := []driver.WriteOp{driver.Insert, driver.Insert, driver.Replace, driver.Replace, driver.Delete}[f.IntN(5)]
 	choices := []sort{
 		{field("email"), []driver.Value{nil, "a", "b", "c", int64(1), 1.0}},
-		{field("room"), []driver.Value{nil, "a", "b"}},
+		{roomColumn(), []driver.Value{nil, "a", "b"}},
 		{seatColumn(), []driver.Value{nil, int64(1), int64(2), 2.0}},
 		{handlesColumn(), []driver.Value{nil, list(), list("a", "b"), list("b", "b"), list("c", nil), list("d"), list(nil)}},
-		{field("scope"), []driver.Value{nil, "a", "b"}},
-		{field("keys"), []driver.Value{nil, list("a"), list("b", "c"), list("c", "d")}},
+		{scopeColumn(), []driver.Value{nil, "a", "b"}},
+		{keysColumn(), []driver.Value{nil, list("a"), list("b", "c"), list("c", "d")}},
 		{field("old"), []driver.Value{nil, "a", "b"}},
+	}
+	if f.h.StoredUnique {
+		choices[3].values, choices = choices[3].values[:4], choices[:6]
 	}
 	var fields []any
 	for _, s := range choices {
-		if f.IntN(2) == 0 {
-			fields = append(fields, s.column.Path[0], pick(f, s.values))
+		stored := f.h.StoredUnique && s.column.Zero != nil
+		if stored {
+			s.values = slices.DeleteFunc(s.values, func(v driver.Value) bool { return v == nil })
+		}
+		if stored || f.IntN(2) == 0 {
+			fields = append(fields, s.column.Path[0], f.value(s))
 		}
 	}
 	w := account(op, pick(f, findIDs), f.next(), fields...)

@@ -15,18 +15,20 @@ func (r *storeRig) toOne() {
 	if got.Edge != nil && got.Edge.To != "p" {
 		r.Errorf("Exists returns the present record: got %+v", got.Edge)
 	}
-	r.wants("Replace may change the edge's To", r.s, driver.Write{
+	got = r.wants("Replace may change the edge's To", r.s, driver.Write{
 		Op: driver.Replace, Kind: pinned, Edge: edgeAt("a", "q", 4, 40), Expect: 1,
 	}, driver.Done)
+	r.oldEdge("Replace that changes its To", got, edgeAt("a", "p", 1, 10))
 	lists := r.read(r.s, driver.Step{Op: driver.ListEdges, Kind: pinned, Direction: driver.Out, IDs: []string{"a", "b"}}).Lists
 	r.equal("Replace may change the edge's To", lists, [][]driver.Edge{{*edgeAt("a", "q", 4, 40)}, {*edgeAt("b", "p", 2, 20)}})
 	lists = r.read(r.s, driver.Step{Op: driver.ListEdges, Kind: pinned, Direction: driver.In, IDs: []string{"p", "q"}}).Lists
 	r.equal("an edge whose To changed is in the list of the new end only", lists, [][]driver.Edge{{*edgeAt("b", "p", 2, 20)}, {*edgeAt("a", "q", 4, 40)}})
 	lists = r.read(r.s, driver.Step{Op: driver.GetEdges, Kind: pinned, IDs: []string{"a"}, Ends: []string{"p"}}).Lists
 	r.equal("GetEdges does not find an edge under its old end", lists, [][]driver.Edge{nil})
-	r.wants("the key of an edge that is ToOne is its From", r.s, driver.Write{
+	got = r.wants("the key of an edge that is ToOne is its From", r.s, driver.Write{
 		Op: driver.Delete, Kind: pinned, Edge: &driver.Edge{From: "a", To: "elsewhere"}, Expect: 4,
 	}, driver.Done)
+	r.oldEdge("Delete by From", got, edgeAt("a", "q", 4, 40))
 	r.equal("the key of an edge that is ToOne is its From", r.list(r.s, pinned, driver.Out, "a", driver.Range{}), []driver.Edge(nil))
 }
 
@@ -78,6 +80,7 @@ func (r *storeRig) rekind() {
 		want := *move.Edge
 		want.Version = 9
 		r.equal("Rekind gives the edge the new version and keeps time and data", got.Edge, &want)
+		r.oldEdge("Rekind", got, move.Edge)
 		r.equal("Rekind moves the edge to the new kind", r.list(r.s, to, driver.Out, "moves", driver.Range{}), []driver.Edge{want})
 		r.equal("Rekind takes the edge out of the old kind", r.list(r.s, from, driver.Out, "moves", driver.Range{}), []driver.Edge(nil))
 		if from != friends {

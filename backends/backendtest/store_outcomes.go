@@ -90,6 +90,7 @@ func (r *storeRig) outcomes() {
 						got := r.wants(rule, r.s, w, want)
 						r.after(rule, s, id, op, want, there)
 						r.returned(rule, got, op)
+						r.replaced(rule, got, op, want, s.write(driver.Insert, id, 5, present))
 					}
 				}
 			}
@@ -152,6 +153,36 @@ func (r *storeRig) returned(rule string, got driver.WriteResult, op driver.Write
 		if version != 0 {
 			r.Errorf("%s: Missing returns no record: version %d", rule, version)
 		}
+	}
+}
+
+// replaced checks the record that a write has replaced or deleted: the one that was
+// inserted. A store that cannot tell leaves it nil.
+func (r *storeRig) replaced(rule string, got driver.WriteResult, op driver.WriteOp, outcome driver.Outcome, inserted driver.Write) {
+	r.Helper()
+	if outcome != driver.Done || op == driver.Insert {
+		if got.OldObject != nil || got.OldEdge != nil {
+			r.Errorf("%s: only a write that is Done and replaces, deletes or modifies a record returns an old one: %+v, %+v", rule, got.OldObject, got.OldEdge)
+		}
+		return
+	}
+	r.oldObject(rule, got, inserted.Object)
+	r.oldEdge(rule, got, inserted.Edge)
+}
+
+// oldObject compares the old object of a write that is Done; a store may not tell.
+func (r *storeRig) oldObject(rule string, got driver.WriteResult, want *driver.Object) {
+	r.Helper()
+	if got.OldObject != nil {
+		r.equal("OldObject is the object that was replaced, deleted or modified: "+rule, got.OldObject, want)
+	}
+}
+
+// oldEdge is oldObject for edges.
+func (r *storeRig) oldEdge(rule string, got driver.WriteResult, want *driver.Edge) {
+	r.Helper()
+	if got.OldEdge != nil {
+		r.equal("OldEdge is the edge that was replaced, deleted or moved: "+rule, got.OldEdge, want)
 	}
 }
 

@@ -107,9 +107,14 @@ func (r *txRig) isolation() {
 	tx := r.begin()
 	marked := insertObject(users, "b", 3, nil)
 	marked.Object.Deleting = true
-	r.done(tx, replaceObject("a", 2), marked,
+	results := r.done(tx, replaceObject("a", 2), marked,
 		driver.Write{Op: driver.Delete, Kind: users, Object: &driver.Object{ID: "gone"}}, insertEdge(wrote, "a", "p", 4, 10),
-		driver.Write{Op: driver.Rekind, Kind: follows, NewKind: blocks, Edge: &driver.Edge{From: "a", To: "z", Version: 5}})
+		driver.Write{Op: driver.Rekind, Kind: follows, NewKind: blocks, Edge: &driver.Edge{From: "a", To: "z", Version: 5}},
+		replaceObject("a", 2))
+	r.oldObject("in a transaction", results[0], &driver.Object{ID: "a", Version: 1})
+	r.oldObject("in a transaction", results[2], &driver.Object{ID: "gone", Version: 1})
+	r.oldEdge("in a transaction", results[4], edgeAt("a", "z", 1, 1))
+	r.oldObject("a transaction sees its own writes", results[5], &driver.Object{ID: "a", Version: 2})
 	see := func(from readWriter) []int64 {
 		counts := func(kind string) int64 {
 			return int64(r.counts(from, driver.Step{Kind: kind, IDs: []string{"a"}})[0])

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/backend"
 )
 
 // index is an index on the objects of a kind: a tree in which the keys of an
@@ -42,7 +43,7 @@ func copyColumn(c *driver.Column) (err error) {
 	for i := range c.Was {
 		c.Was[i] = slices.Clone(c.Was[i])
 	}
-	c.Zero, err = copyValue(c.Zero)
+	c.Zero, err = backend.CopyValue(c.Zero)
 	return err
 }
 
@@ -69,7 +70,7 @@ func checkIndex(ix *driver.Index) error {
 	}
 	lists := 0
 	for i := range ix.Columns {
-		if err := checkColumn(&ix.Columns[i], true, false); err != nil {
+		if err := backend.CheckColumn(&ix.Columns[i], true, false); err != nil {
 			return err
 		}
 		if ix.Columns[i].List {
@@ -88,7 +89,8 @@ func (ix *index) is(declared *driver.Index) bool {
 		func(a, b driver.Column) bool { return sameColumn(&a, &b) })
 }
 
-// sameColumn reports whether two columns have the same value in every object.
+// sameColumn reports whether two columns have the same value in every object. Their Type
+// does not count: it says what is known of the values and changes none.
 func sameColumn(a, b *driver.Column) bool {
 	return a.Of == b.Of && a.List == b.List && slices.Equal(a.Path, b.Path) &&
 		slices.EqualFunc(a.Was, b.Was, slices.Equal) && driver.Equal(a.Zero, b.Zero)

@@ -2,10 +2,10 @@ package memory
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/backend"
 )
 
 // read answers a batch of steps, whole or not at all.
@@ -21,8 +21,8 @@ func (sp *space) read(steps []driver.Step) ([]driver.Result, error) {
 }
 
 func (sp *space) step(s *driver.Step) (driver.Result, error) {
-	if err := checkStep(s); err != nil {
-		return driver.Result{}, err
+	if err := backend.CheckStep(s); err != nil {
+		return driver.Result{}, named(err)
 	}
 	switch s.Op {
 	case driver.FindObjects, driver.FindEdges:
@@ -39,29 +39,9 @@ func (sp *space) step(s *driver.Step) (driver.Result, error) {
 		return driver.Result{}, err
 	}
 	if kind.kind.Symmetric && s.Direction == driver.In {
-		return driver.Result{}, invalidStep(s, "a symmetric kind has only the direction Out")
+		return driver.Result{}, named(backend.InvalidStep(s, "a symmetric kind has only the direction Out"))
 	}
 	return kind.read(s), nil
-}
-
-func checkStep(s *driver.Step) error {
-	switch {
-	case s.Op < driver.GetObjects || s.Op > driver.ScanDeleting:
-		return invalidStep(s, "the operation is not known")
-	case s.Direction > driver.In:
-		return invalidStep(s, "the direction is neither Out nor In")
-	case s.Range.Offset < 0 || s.Range.Limit < 0:
-		return invalidStep(s, "an offset or a limit is negative")
-	case s.Op == driver.ScanEdges && len(s.IDs) != 0 && len(s.IDs) != 2:
-		return invalidStep(s, "a scan of edges starts after none or two IDs")
-	case s.Op == driver.ScanDeleting && len(s.IDs) > 1:
-		return invalidStep(s, "a scan of objects starts after none or one ID")
-	}
-	return nil
-}
-
-func invalidStep(s *driver.Step, why string) error {
-	return fmt.Errorf("memory: read of kind %q: %s: %w", s.Kind, why, driver.ErrInvalid)
 }
 
 func (o *objects) read(s *driver.Step) []*driver.Object {

@@ -1,6 +1,7 @@
 package memory_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/graphcache/graphcache/backends/backendtest"
 	"github.com/graphcache/graphcache/backends/memory"
@@ -54,6 +57,50 @@ func user(op driver.WriteOp, id string, version int64) driver.Write {
 
 func edge(op driver.WriteOp, kind, from, to string, version int64) driver.Write {
 	return driver.Write{Op: op, Kind: kind, Edge: &driver.Edge{From: from, To: to, Version: version}}
+}
+
+// TestOldRecords: every write that is Done says which record it has replaced, deleted,
+// moved or modified, in a transaction too.
+func TestOldRecords(t *testing.T) {
+	s := newStore(t, nil)
+	insert := []driver.Write{user(driver.Insert, "a", 1), edge(driver.Insert, "mentor", "a", "b", 2), edge(driver.Insert, "follows", "a", "b", 3)}
+	modify := user(driver.Modify, "a", 0)
+	modify.Changes = []driver.Change{{Column: field("x"), Set: "y"}}
+	rekind := edge(driver.Rekind, "follows", "a", "b", 4)
+	rekind.NewKind = "blocks"
+	writes := append(insert, user(driver.Replace, "a", 5), modify, user(driver.Delete, "a", 0),
+		edge(driver.Replace, "mentor", "a", "c", 6), edge(driver.Delete, "mentor", "a", "", 0), rekind)
+	tx, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []interface {
+		Write(context.Context, []driver.Write) ([]driver.WriteResult, error)
+	}{tx, s} {
+		results, err := to.Write(t.Context(), writes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range results {
+			switch {
+			case r.OldObject != nil:
+				got = append(got, fmt.Sprint(r.OldObject.Version))
+			case r.OldEdge != nil:
+				got = append(got, fmt.Sprint(r.OldEdge.To, r.OldEdge.Version))
+			default:
+				got = append(got, "")
+			}
+		}
+		if diff := cmp.Diff([]string{"", "", "", "1", "5", "6", "b2", "c6", "b3"}, got); diff != "" {
+			t.Errorf("%T: the old records (-want +got):\n%s", to, diff)
+		}
+		if to == driver.Tx(tx) {
+			if err := tx.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 func TestMaxRecords(t *testing.T) {

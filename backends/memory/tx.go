@@ -163,11 +163,12 @@ func (t *tx) verifyLocked(log *[]change) error {
 }
 
 // rewriteLocked repeats a write. An outcome such as Exists is something that the
-// transaction has seen, with the record that it came with.
+// transaction has seen, with the records that it came with.
 func (t *tx) rewriteLocked(e *event, log *[]change) error {
 	now, err := t.db.writeLocked(t.name, e.write, log)
 	if err == nil && now.Outcome == e.result.Outcome && now.Index == e.result.Index &&
-		sameObject(now.Object, e.result.Object) && sameEdge(now.Edge, e.result.Edge) {
+		sameObject(now.Object, e.result.Object) && sameEdge(now.Edge, e.result.Edge) &&
+		sameObject(now.OldObject, e.result.OldObject) && sameEdge(now.OldEdge, e.result.OldEdge) {
 		return nil
 	}
 	return fmt.Errorf("memory: a record of kind %q was changed by another writer: %w", e.write.Kind, driver.ErrConflict)

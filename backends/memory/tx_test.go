@@ -36,6 +36,28 @@ func TestTxSeesTheRecord(t *testing.T) {
 	}
 }
 
+// TestTxSeesTheOldRecord that comes with a write that is Done: it is as good as read.
+func TestTxSeesTheOldRecord(t *testing.T) {
+	s := newStore(t, nil)
+	if _, err := s.Write(t.Context(), []driver.Write{user(driver.Insert, "a", 1)}); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := s.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := tx.Write(t.Context(), []driver.Write{user(driver.Delete, "a", 0)})
+	if err != nil || results[0].OldObject == nil || results[0].OldObject.Version != 1 {
+		t.Fatalf("Delete: %+v, %v", results, err)
+	}
+	if _, err := s.Write(t.Context(), []driver.Write{user(driver.Replace, "a", 2)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Commit(t.Context()); !errors.Is(err, driver.ErrConflict) {
+		t.Errorf("Commit: %v, want an error that wraps ErrConflict", err)
+	}
+}
+
 // TestUndo does random writes in transactions that come to nothing, and compares
 // all that can be read before and after.
 func TestUndo(t *testing.T) {

@@ -1,11 +1,11 @@
 package memory
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/backend"
 )
 
 // change takes one record from one state to another; a nil record is absence.
@@ -63,35 +63,19 @@ func (db *database) fullLocked() error {
 // prepareAll copies the writes out of the caller's reach and checks what can be
 // checked without looking at the store.
 func prepareAll(writes []driver.Write, now func() time.Time) ([]driver.Write, []error) {
-	prepared := make([]driver.Write, len(writes))
-	errs := make([]error, len(writes))
-	for i := range writes {
-		prepared[i], errs[i] = prepare(&writes[i], now)
+	prepared, errs := backend.PrepareAll(writes, now)
+	for i := range errs {
+		errs[i] = named(errs[i])
 	}
 	return prepared, errs
 }
 
-func prepare(w *driver.Write, now func() time.Time) (driver.Write, error) {
-	p := *w
-	err := checkWrite(w)
-	if err != nil {
-		return p, invalidWrite(w, err)
+// named says whose error it is.
+func named(err error) error {
+	if err == nil {
+		return nil
 	}
-	if w.Object != nil {
-		p.Object, err = copyObject(w)
-	} else {
-		p.Edge, err = copyEdge(w, now)
-	}
-	if err != nil {
-		return p, invalidWrite(w, err)
-	}
-	if p.Old, err = copyDocument(w.Old, true); err != nil {
-		return p, invalidWrite(w, fmt.Errorf("Old: %w", err))
-	}
-	if p.Changes, err = copyChanges(w); err != nil {
-		return p, invalidWrite(w, fmt.Errorf("Changes: %w", err))
-	}
-	return p, nil
+	return fmt.Errorf("memory: %w", err)
 }
 
 // writeLocked applies a prepared write. With an error nothing was changed.
@@ -115,7 +99,7 @@ func (db *database) writeObjectLocked(sp *space, w *driver.Write, log *[]change)
 	if w.Op == driver.Modify {
 		return db.modifyLocked(kind, before, w, log), nil
 	}
-	if before != nil && (w.Op == driver.Insert || !expected(w, before.Version, before.Doc)) {
+	if before != nil && (w.Op == driver.Insert || !backend.Expected(w, before.Version, before.Doc)) {
 		return driver.WriteResult{Outcome: clash(w.Op), Object: before}, nil
 	}
 	if outcome, err := db.vacantLocked(w.Op, before == nil); outcome != driver.Done {
@@ -128,19 +112,19 @@ func (db *database) writeObjectLocked(sp *space, w *driver.Write, log *[]change)
 		return driver.WriteResult{Outcome: driver.Exists, Index: index}, nil
 	}
 	db.applyLocked(change{objects: kind, objectBefore: before, objectAfter: after}, log)
-	return driver.WriteResult{Outcome: driver.Done, Object: after}, nil
+	return driver.WriteResult{Outcome: driver.Done, Object: after, OldObject: before}, nil
 }
 
 func (db *database) writeEdgeLocked(sp *space, w *driver.Write, log *[]change) (driver.WriteResult, error) {
 	kind, err := sp.edgeKind(w.Kind)
 	if err == nil {
-		err = kind.checkEnds(w)
+		err = named(backend.CheckEnds(w, &kind.kind))
 	}
 	if err != nil {
 		return driver.WriteResult{}, err
 	}
 	before := kind.records[kind.key(w.Edge)]
-	if before != nil && (w.Op == driver.Insert || !expected(w, before.Version, before.Data)) {
+	if before != nil && (w.Op == driver.Insert || !backend.Expected(w, before.Version, before.Data)) {
 		return driver.WriteResult{Outcome: clash(w.Op), Edge: before}, nil
 	}
 	if outcome, err := db.vacantLocked(w.Op, before == nil); outcome != driver.Done {
@@ -151,7 +135,7 @@ func (db *database) writeEdgeLocked(sp *space, w *driver.Write, log *[]change) (
 		after = nil
 	}
 	db.applyLocked(change{edges: kind, edgeBefore: before, edgeAfter: after}, log)
-	return driver.WriteResult{Outcome: driver.Done, Edge: after}, nil
+	return driver.WriteResult{Outcome: driver.Done, Edge: after, OldEdge: before}, nil
 }
 
 // rekindLocked moves an edge. The key alone says which: in a kind that is ToOne
@@ -165,7 +149,7 @@ func (db *database) rekindLocked(sp *space, w *driver.Write, log *[]change) (dri
 	if before == nil {
 		return driver.WriteResult{Outcome: driver.Missing}, nil
 	}
-	if !expected(w, before.Version, before.Data) {
+	if !backend.Expected(w, before.Version, before.Data) {
 		return driver.WriteResult{Outcome: driver.Conflict, Edge: before}, nil
 	}
 	if taken := to.records[to.key(before)]; taken != nil {
@@ -175,7 +159,7 @@ func (db *database) rekindLocked(sp *space, w *driver.Write, log *[]change) (dri
 	after.Version = w.Edge.Version
 	db.applyLocked(change{edges: from, edgeBefore: before}, log)
 	db.applyLocked(change{edges: to, edgeAfter: &after}, log)
-	return driver.WriteResult{Outcome: driver.Done, Edge: &after}, nil
+	return driver.WriteResult{Outcome: driver.Done, Edge: &after, OldEdge: before}, nil
 }
 
 // rekinded returns the kinds between which a Rekind moves its edge.
@@ -186,29 +170,7 @@ func (sp *space) rekinded(w *driver.Write) (from, to *edges, err error) {
 	if to, err = sp.edgeKind(w.NewKind); err != nil {
 		return nil, nil, err
 	}
-	switch {
-	case from == to:
-		err = invalidWrite(w, errors.New("NewKind is the kind itself"))
-	case from.kind.Family == "" || from.kind.Family != to.kind.Family:
-		err = invalidWrite(w, fmt.Errorf("kind %q is not of the same family", w.NewKind))
-	case from.kind.ToOne != to.kind.ToOne || from.kind.Symmetric != to.kind.Symmetric:
-		err = invalidWrite(w, fmt.Errorf("kind %q differs in ToOne or Symmetric", w.NewKind))
-	default:
-		err = from.checkEnds(w)
-	}
-	return from, to, err
-}
-
-// checkEnds checks what is asked of the ends of an edge in this kind.
-func (k *edges) checkEnds(w *driver.Write) error {
-	byKey := w.Op == driver.Delete || w.Op == driver.Rekind
-	switch {
-	case w.Edge.To == "" && !(k.kind.ToOne && byKey):
-		return invalidWrite(w, errors.New("To is empty"))
-	case k.kind.Symmetric && w.Edge.From > w.Edge.To && !(k.kind.ToOne && byKey):
-		return invalidWrite(w, errors.New("the kind is symmetric and From is after To"))
-	}
-	return nil
+	return from, to, named(backend.CheckRekind(w, &from.kind, &to.kind))
 }
 
 // vacantLocked judges a write by whether there is a record with its key; one that
@@ -232,18 +194,4 @@ func clash(op driver.WriteOp) driver.Outcome {
 		return driver.Exists
 	}
 	return driver.Conflict
-}
-
-// expected reports whether the present record is what the write expects.
-func expected(w *driver.Write, version int64, doc driver.Document) bool {
-	if w.Expect != 0 && w.Expect != version {
-		return false
-	}
-	for i := range w.Old {
-		now, _ := doc.Get(w.Old[i].Name)
-		if !driver.Equal(now, w.Old[i].Value) {
-			return false
-		}
-	}
-	return true
 }

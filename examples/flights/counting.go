@@ -10,6 +10,7 @@ import (
 // counter counts what the wrappers in this file see.
 type counter struct {
 	storeReads, cacheHits, cacheMisses atomic.Int64
+	storeWrites                        atomic.Int64 // ever
 }
 
 // counts are the values of a counter.
@@ -24,17 +25,22 @@ func (c *counter) take() counts {
 	return counts{c.storeReads.Swap(0), c.cacheHits.Swap(0), c.cacheMisses.Swap(0)}
 }
 
-// countingStore counts the calls of Read; one call may ask for many records. It
-// passes on all of driver.Store and hides what else the store can do, such as
-// transactions.
+// countingStore counts the calls of Read and Write; one call may be for many records. It
+// passes on all of driver.Store and the generations of kinds, and hides what else the
+// store can do, such as transactions.
 type countingStore struct {
-	driver.Store
+	store
 	seen *counter
 }
 
 func (s countingStore) Read(ctx context.Context, steps []driver.Step, atLeast driver.Stamp) ([]driver.Result, error) {
 	s.seen.storeReads.Add(1)
-	return s.Store.Read(ctx, steps, atLeast)
+	return s.store.Read(ctx, steps, atLeast)
+}
+
+func (s countingStore) Write(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
+	s.seen.storeWrites.Add(1)
+	return s.store.Write(ctx, writes)
 }
 
 // countingCache counts the values that the cache was asked for: those it had, and

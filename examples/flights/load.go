@@ -20,20 +20,16 @@ import (
 //go:embed data/*.csv
 var data embed.FS
 
-// load fills the graph, and returns the airports and how many routes there are. The
-// graph checks the data as it goes in: an airport that is there twice is an error,
-// and so is a route to one that is not there.
-func load(ctx context.Context, g *graphcache.Graph) (airports []*Airport, routes int, err error) {
-	err = eachRow("data/airports.csv", "iata,name,city,state,country,latitude,longitude", func(row []string) error {
-		a, err := parseAirport(row)
-		if err != nil {
-			return err
-		}
-		airports = append(airports, a)
+// load fills the graph, and returns how many airports and routes there are. The graph
+// checks the data as it goes in: an airport that is there twice is an error, and so is a
+// route to one that is not there.
+func load(ctx context.Context, g *graphcache.Graph) (airports, routes int, err error) {
+	err = eachAirport(func(a *Airport) error {
+		airports++
 		return Airports.Create(ctx, g, a)
 	})
 	if err != nil {
-		return nil, 0, err
+		return 0, 0, err
 	}
 	err = eachRow("data/flights-airport.csv", "origin,destination,count", func(row []string) error {
 		leg, err := parseLeg(row)
@@ -48,6 +44,25 @@ func load(ctx context.Context, g *graphcache.Graph) (airports []*Airport, routes
 		return err
 	})
 	return airports, routes, err
+}
+
+// readAirports returns the airports of the data set.
+func readAirports() (all []*Airport, err error) {
+	err = eachAirport(func(a *Airport) error {
+		all = append(all, a)
+		return nil
+	})
+	return all, err
+}
+
+func eachAirport(fn func(*Airport) error) error {
+	return eachRow("data/airports.csv", "iata,name,city,state,country,latitude,longitude", func(row []string) error {
+		a, err := parseAirport(row)
+		if err != nil {
+			return err
+		}
+		return fn(a)
+	})
 }
 
 // parseAirport makes an airport of a row. "NA" says that a city or a state is not

@@ -7,9 +7,18 @@
 //	go run ./examples/flights -state OR -above 500
 //	go run ./examples/flights -cache redis://localhost:6379
 //
+// With MongoDB as the store the data are loaded once, and later starts find them there:
+//
+//	go run ./examples/flights -store mongodb://localhost:27017/test -cache redis://localhost:6379
+//
+// Several processes on one store must share a cache as well, or each of them would not
+// see for a while what the others write. The program leaves a write behind to show that
+// they do: it gives an airport another name, and at the next start the old one again.
+// All that it has in the database is in the collections whose names start with flights_.
+//
 // The kinds are declared in this file, and so are the queries that follow edges;
-// survey.go has those that ask for fields. load.go fills the graph, counting.go
-// watches the backends, report.go prints.
+// survey.go has those that ask for fields. load.go fills the graph, and store.go a
+// database; counting.go watches the backends, report.go prints.
 package main
 
 import (
@@ -19,6 +28,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"time"
 
 	"github.com/graphcache/graphcache"
@@ -49,6 +59,7 @@ type Leg = graphcache.Edge[Airport, Airport, Route]
 var (
 	Airports = graphcache.NewObjectKind[Airport]("airport")
 	Routes   = graphcache.NewEdgeKind[Route]("route", Airports, Airports)
+	Loads    = graphcache.NewObjectKind[Load]("load")
 
 	// Queries can ask for these fields.
 	Name    = graphcache.StringFieldOf(Airports, func(a *Airport) *string { return &a.Name })
@@ -59,14 +70,18 @@ var (
 	// ByState finds the airports of a state, and has them in the order of their names.
 	ByState = graphcache.NewIndex("by_state", Airports, State, Name)
 
-	Schema = graphcache.NewSchema(Airports, Routes, ByState)
+	Schema = graphcache.NewSchema(Airports, Routes, ByState, Loads)
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
 
-// run is the program. It returns the exit code: 2 if the arguments make no sense.
+// run is the program. It returns the exit code: 2 if the arguments make no sense, and 1 if
+// something else went wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("flights", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -74,6 +89,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	limit := flags.Int("limit", 5, "list at most `n` routes, and so many airports a page")
 	state := flags.String("state", "", "the `state` whose airports to list (default: the one that the airport is in)")
 	above := flags.Int("above", 5000, "list the routes from the airport with more than `n` flights")
+	storeURL := flags.String("store", "", "keep the data in the MongoDB database at this `URL`, such as mongodb://localhost:27017/test; several processes need -cache, too (default: in memory)")
 	cacheURL := flags.String("cache", "", "keep cached values in the Redis server at this `URL`, such as redis://localhost:6379 (default: in memory)")
 	asJSON := flags.Bool("json", false, "print one JSON object")
 	switch err := flags.Parse(args); {
@@ -97,7 +113,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "flights: -cache: %v\n", err)
 		return 2
 	}
-	r, err := explore(ctx, cache, graphcache.ID[Airport](*from), *limit, survey{state: *state, above: *above})
+	store, err := openStore(ctx, *storeURL)
+	if err != nil {
+		err = errors.Join(err, cache.Close(ctx))
+		if errors.Is(err, graphcache.ErrUnavailable) {
+			fmt.Fprintf(stderr, "flights: -store: the database does not answer: %v\n", err)
+			return 1
+		}
+		fmt.Fprintf(stderr, "flights: -store: %v\n", err)
+		return 2
+	}
+	x := exploration{
+		store: store, durable: *storeURL != "", cache: cache, sharedCache: *cacheURL != "",
+		from: graphcache.ID[Airport](*from), limit: *limit, survey: survey{state: *state, above: *above},
+	}
+	r, err := x.run(ctx)
 	if err == nil && *asJSON {
 		err = r.writeJSON(stdout)
 	} else if err == nil {
@@ -107,7 +137,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errUnknownAirport), errors.Is(err, errUnknownState):
 		fmt.Fprintf(stderr, "flights: %v; the codes are in upper case, like SEA and WA\n", err)
 		return 2
-	case errors.Is(err, graphcache.ErrUnavailable) && *cacheURL != "":
+	case errors.Is(err, graphcache.ErrUnavailable) && x.durable:
+		fmt.Fprintf(stderr, "flights: a server does not answer: %v\n", err)
+		return 1
+	case errors.Is(err, graphcache.ErrUnavailable) && x.sharedCache:
 		fmt.Fprintf(stderr, "flights: the cache cannot be reached, and without it nothing is written: %v\n", err)
 		return 1
 	case err != nil:
@@ -129,43 +162,93 @@ func openCache(ctx context.Context, url string) (driver.Cache, error) {
 	return backend.Cache(), nil
 }
 
-// explore opens a graph, loads it, and asks the same questions three times: of an
-// empty cache, of a full one, and after a write. Then it makes the survey. It closes
-// the cache.
-func explore(ctx context.Context, shared driver.Cache, from graphcache.ID[Airport], limit int, s survey) (_ *report, err error) {
+// exploration is what the program does, once it has its backends.
+type exploration struct {
+	store                store
+	durable, sharedCache bool // the store or the cache outlives the program
+	cache                driver.Cache
+	from                 graphcache.ID[Airport]
+	limit                int
+	survey               survey
+}
+
+// run opens a graph, sees to it that the data are there, and asks the same questions
+// three times: at first, again, and after a write. Then it makes the survey. It closes the
+// backends.
+func (x *exploration) run(ctx context.Context) (_ *report, err error) {
 	var seen counter
-	store := countingStore{memory.NewStore(nil), &seen}
-	cache := countingCache{shared, &seen}
+	store := countingStore{x.store, &seen}
+	cache := countingCache{x.cache, &seen}
+	end := context.WithoutCancel(ctx) // an interrupted program closes things too
+	defer func() { err = errors.Join(err, cache.Close(end), store.Close(end)) }()
 	// The time-out is long so that the figures do not depend on how busy the machine is.
 	g, err := graphcache.Open(ctx, Schema, store, &graphcache.Options{Cache: cache, ReadTimeout: time.Second})
 	if err != nil {
-		return nil, errors.Join(err, cache.Close(ctx), store.Close(ctx))
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, g.Close(ctx), cache.Close(ctx), store.Close(ctx)) }()
+	defer func() { err = errors.Join(err, g.Close(end)) }()
 
-	airports, routes, err := load(ctx, g)
+	airports, err := readAirports()
 	if err != nil {
 		return nil, err
 	}
-	r := &report{airports: len(airports), routes: routes, survey: s}
+	r := &report{survey: x.survey}
+	if x.durable {
+		err = r.provide(ctx, g, store)
+		r.warm = err == nil && x.sharedCache && r.store.Added == 0
+	} else {
+		r.airports, r.routes, err = load(ctx, g)
+	}
+	if err != nil {
+		return nil, err
+	}
 	for _, run := range []string{"first", "again"} {
-		if err := r.ask(ctx, g, &seen, run, from, limit); err != nil {
+		if err := r.ask(ctx, g, &seen, run, x.from, x.limit); err != nil {
 			return nil, err
 		}
 	}
+	if err := r.addRoute(ctx, g, airports); err != nil {
+		return nil, err
+	}
+	if x.durable { // the next start is to find what this one did
+		defer func() { err = errors.Join(err, r.removeRoute(end, g)) }()
+	}
+	if err := r.ask(ctx, g, &seen, "after the write", x.from, x.limit); err != nil {
+		return nil, err
+	}
+	return r, r.survey.conduct(ctx, g, &seen, r.runs[0].origin, x.limit, airports)
+}
+
+// provide is for a store that may have the data already.
+func (r *report) provide(ctx context.Context, g *graphcache.Graph, s countingStore) error {
+	there, added, err := provide(ctx, g, s)
+	if err != nil {
+		return err
+	}
+	r.airports, r.routes = there.Airports, there.Routes
+	r.store = &storeReport{added, s.seen.storeWrites.Load(), s.seen.take().StoreReads}
+	return nil
+}
+
+// addRoute adds a route from the airport to the first one that is out of its reach.
+func (r *report) addRoute(ctx context.Context, g *graphcache.Graph, airports []*Airport) error {
 	to, err := r.outOfReach(airports)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	const daily = 366 // the flights are those of 2008, a leap year
-	r.added = Leg{From: from, To: to, Time: byFlights(daily), Data: Route{Flights: daily}}
-	if _, err := Routes.AddEdge(ctx, g, r.added); err != nil {
-		return nil, err
+	r.added = Leg{From: r.runs[0].origin.ID, To: to, Time: byFlights(daily), Data: Route{Flights: daily}}
+	_, err = Routes.AddEdge(ctx, g, r.added)
+	return err
+}
+
+// removeRoute removes the route that was added, unless another process has.
+func (r *report) removeRoute(ctx context.Context, g *graphcache.Graph) error {
+	err := Routes.Remove(ctx, g, r.added.From, r.added.To)
+	if errors.Is(err, graphcache.ErrNotFound) {
+		return nil
 	}
-	if err := r.ask(ctx, g, &seen, "after the write", from, limit); err != nil {
-		return nil, err
-	}
-	return r, r.survey.conduct(ctx, g, &seen, r.runs[0].origin, limit)
+	return err
 }
 
 // ask runs the queries and adds a run to the report.

@@ -22,7 +22,12 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type output struct {
 	Airports int `json:"airports"`
 	Routes   int `json:"routes"`
-	Origin   struct {
+	Store    *struct {
+		Added  int `json:"records_added"`
+		Writes int `json:"store_writes"`
+		Reads  int `json:"store_reads"`
+	} `json:"store"`
+	Origin struct {
 		IATA string `json:"iata"`
 		Name string `json:"name"`
 	} `json:"origin"`

@@ -13,10 +13,19 @@ import (
 
 // report is what the program has found out.
 type report struct {
-	airports, routes int // in the graph
+	airports, routes int          // in the graph
+	store            *storeReport // nil for one in memory
+	warm             bool         // earlier starts may have left something in the cache
 	runs             []runReport
 	added            Leg // by the write before the last run
 	survey           survey
+}
+
+// storeReport says how the data came to be in the store.
+type storeReport struct {
+	Added  int   `json:"records_added"`
+	Writes int64 `json:"store_writes"`
+	Reads  int64 `json:"store_reads"`
 }
 
 // runReport is one run of the queries: their answers, and what they cost.
@@ -52,16 +61,17 @@ func (r *report) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(struct {
-		Airports    int         `json:"airports"`
-		Routes      int         `json:"routes"`
-		Origin      *Airport    `json:"origin"`
-		Direct      []routeJSON `json:"direct"`
-		DirectCount int         `json:"direct_count"`
-		Inbound     []routeJSON `json:"inbound"`
-		WithinTwo   int         `json:"within_two"`
-		Runs        []run       `json:"runs"`
-		Survey      surveyJSON  `json:"survey"`
-	}{r.airports, r.routes, first.origin, direct, first.direct, inbound, len(first.withinTwo), runs, r.survey.json()})
+		Airports    int          `json:"airports"`
+		Routes      int          `json:"routes"`
+		Store       *storeReport `json:"store,omitempty"`
+		Origin      *Airport     `json:"origin"`
+		Direct      []routeJSON  `json:"direct"`
+		DirectCount int          `json:"direct_count"`
+		Inbound     []routeJSON  `json:"inbound"`
+		WithinTwo   int          `json:"within_two"`
+		Runs        []run        `json:"runs"`
+		Survey      surveyJSON   `json:"survey"`
+	}{r.airports, r.routes, r.store, first.origin, direct, first.direct, inbound, len(first.withinTwo), runs, r.survey.json()})
 }
 
 type surveyJSON struct {
@@ -119,6 +129,7 @@ func (r *report) writeText(w io.Writer) error {
 	first := r.runs[0].answers
 	from := first.origin.ID
 	fmt.Fprintf(&b, "%d airports and %d routes are in the graph.\n\n", r.airports, r.routes)
+	r.store.writeText(&b)
 	fmt.Fprintf(&b, "%s is %s.\n\n", from, first.origin)
 
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -143,17 +154,42 @@ func (r *report) writeText(w io.Writer) error {
 		fmt.Fprintf(&b, "%-15s  %6d  %10d  %11d  %10d  %12d\n",
 			x.name, x.direct, len(x.withinTwo), x.StoreReads, x.CacheHits, x.CacheMisses)
 	}
-	fmt.Fprintf(&b, `
+	if r.warm {
+		fmt.Fprintf(&b, `
+The first run found in the cache what earlier starts had left there and nobody
+had changed, and read the rest from the store, in batches. The second
+`)
+	} else {
+		fmt.Fprintf(&b, `
 The first run found the cache empty and read the store, in batches. The second
-asked the same and was answered by the cache alone. Then a route from %s to %s
+`)
+	}
+	fmt.Fprintf(&b, `asked the same and was answered by the cache alone. Then a route from %s to %s
 was added. The third run sees it, and read only the routes from %[1]s, which the
 write had changed, and what it met at %[2]s, where it had not been before.
 `, r.added.From, r.added.To)
 	if err := r.survey.writeText(&b); err != nil {
 		return err
 	}
+	if r.store != nil {
+		fmt.Fprintf(&b, `
+The route was removed again. The name stays in the store until the next start
+changes it back; processes that share the cache see it at once.
+`)
+	}
 	_, err := w.Write(b.Bytes())
 	return err
+}
+
+// writeText writes where the data come from, unless it is the program itself.
+func (s *storeReport) writeText(b *bytes.Buffer) {
+	switch {
+	case s == nil:
+	case s.Added == 0:
+		fmt.Fprintf(b, "They were found in the database: %d store reads, %d store writes.\n\n", s.Reads, s.Writes)
+	default:
+		fmt.Fprintf(b, "%d records were missing in the database and have been loaded: %d store reads, %d store writes.\n\n", s.Added, s.Reads, s.Writes)
+	}
 }
 
 // writeText writes the second part of the report.

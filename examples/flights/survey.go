@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/graphcache/graphcache"
 )
@@ -74,8 +75,9 @@ func busy(ctx context.Context, c graphcache.Conn, from graphcache.ID[Airport], a
 	return Routes.Out(from).WhereEdge(Flights.Gt(above)).OrderByEdge(Flights.Asc()).WithObjects(ctx, c)
 }
 
-// conduct makes the survey. Unless a state was asked for, it is that of the origin.
-func (s *survey) conduct(ctx context.Context, g *graphcache.Graph, seen *counter, origin *Airport, size int) error {
+// conduct makes the survey. Unless a state was asked for, it is that of the origin. The
+// airports are those of the data set.
+func (s *survey) conduct(ctx context.Context, g *graphcache.Graph, seen *counter, origin *Airport, size int, airports []*Airport) error {
 	s.origin, s.size, s.state = origin, size, cmp.Or(s.state, origin.State)
 	s.questions = []question{
 		{text: fmt.Sprintf("the airports of %s by name", placeName(s.state))},
@@ -93,7 +95,7 @@ func (s *survey) conduct(ctx context.Context, g *graphcache.Graph, seen *counter
 		return err
 	}
 	s.questions[0].plan, s.questions[3].plan = &indexed, &unindexed
-	if err := s.rename(ctx, g); err != nil {
+	if err := s.rename(ctx, g, airports); err != nil {
 		return err
 	}
 	return s.ask(ctx, g, seen)
@@ -124,11 +126,28 @@ func (s *survey) ask(ctx context.Context, g *graphcache.Graph, seen *counter) er
 	return nil
 }
 
-// rename gives the first airport of the state another name.
-func (s *survey) rename(ctx context.Context, g *graphcache.Graph) (err error) {
-	first := s.found[0].pages[0][0]
-	s.oldName = first.Name
-	s.renamed, err = Airports.Apply(ctx, g, first.ID, Name.Set("New "+first.Name))
+// rename gives an airport of the state another name: the one that is the first by name in
+// the data set. If an earlier start has done so, it gets the name that it has there.
+func (s *survey) rename(ctx context.Context, g *graphcache.Graph, airports []*Airport) (err error) {
+	var first *Airport
+	for _, a := range airports {
+		if a.State == s.state && (first == nil || a.Name < first.Name) {
+			first = a
+		}
+	}
+	for _, a := range slices.Concat(s.found[0].pages...) {
+		if first != nil && a.ID == first.ID {
+			s.oldName = a.Name
+		}
+	}
+	if s.oldName == "" {
+		return fmt.Errorf("%w: %q, in the data set", errUnknownState, s.state)
+	}
+	name := "New " + first.Name
+	if s.oldName == name {
+		name = first.Name
+	}
+	s.renamed, err = Airports.Apply(ctx, g, first.ID, Name.Set(name))
 	return err
 }
 

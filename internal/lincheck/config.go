@@ -33,6 +33,10 @@ type Config struct {
 	Duration time.Duration
 	// Writes is the share of the operations that write, from 0 to 1. Default 0.1.
 	Writes float64
+	// Stale is how old the answers of the store may be to reads that do not ask the
+	// cache first. Unless it is 0 clients make no such reads, and what is read to
+	// know the state of the store is read that much later.
+	Stale time.Duration
 	// Seed chooses what the clients do. When they do it is not repeatable.
 	Seed uint64
 
@@ -80,6 +84,14 @@ func setDefault[T comparable](v *T, def T) {
 	if *v == zero {
 		*v = def
 	}
+}
+
+// fresh returns the share of the reads that do not ask the cache, of one that is usual.
+func (c *Config) fresh(usual float64) float64 {
+	if c.Stale > 0 {
+		return 0
+	}
+	return usual
 }
 
 // settle is how long a write of unknown outcome may still be applied.

@@ -11,6 +11,9 @@
 //     read against the numbers that were possible while it ran. That sees less and
 //     costs next to nothing, so it can go on for hours.
 //
+// [RunCrew] and [SoakCrew] do the same with clients in processes of their own, which may be
+// killed meanwhile. Their histories have the times of one clock.
+//
 // What is read together is judged together. A partition is what one read depends on: an
 // object, one object's edges in one direction, or the objects under one value of an
 // index. A write of several partitions is recorded in each of them, as its effect there;

@@ -23,6 +23,7 @@ const never = math.MaxInt64
 // partition is what one read depends on.
 type partition struct {
 	name  string
+	n     int             // its number, which is the same in all processes
 	model porcupine.Model // without Init
 	state any             // at the beginning of the round
 }
@@ -31,6 +32,7 @@ type partition struct {
 // cell into another.
 type cell struct {
 	name       string
+	n          int // the number, as for a partition
 	partitions []*partition
 	read       func(context.Context, *client)
 	write      func(context.Context, *client)
@@ -73,8 +75,24 @@ type tally struct {
 
 // failedRead counts a read that returned an error.
 func (t *tally) failedRead(err error) {
-	t.failedReads.Add(1)
 	t.readError.CompareAndSwap(nil, &err)
+	t.count(readFailed)
+}
+
+// count counts an operation.
+func (t *tally) count(o outcome) {
+	switch o {
+	case wasRead:
+		t.reads.Add(1)
+	case readFailed:
+		t.failedReads.Add(1)
+	case written:
+		t.writes.Add(1)
+	case refused:
+		t.refusedWrites.Add(1)
+	default:
+		t.ambiguous.Add(1)
+	}
 }
 
 func (t *tally) operations() int64 { return t.reads.Load() + t.writes.Load() + t.ambiguous.Load() }
@@ -83,10 +101,12 @@ func (t *tally) operations() int64 { return t.reads.Load() + t.writes.Load() + t
 type client struct {
 	id      int
 	rng     *rand.Rand
-	begin   time.Time // of the clock that all clients share
+	clock   func() int64 // that all clients share
 	tally   *tally
-	cell    *cell // of the operation under way
+	fresh   float64 // the share of the reads that go to the store itself
+	cell    *cell   // of the operation under way
 	records []record
+	told    *wire // what is told of the operations, if they are recorded elsewhere
 }
 
 // record is an operation as one partition sees it.
@@ -107,51 +127,88 @@ type done struct{}
 func (done) String() string { return "done" }
 
 // now is the time on the clients' clock, which never goes back.
-func (c *client) now() int64 { return int64(time.Since(c.begin)) }
+func (c *client) now() int64 { return c.clock() }
 
 // chance is true with the probability p.
 func (c *client) chance(p float64) bool { return c.rng.Float64() < p }
 
 // freshness makes a few reads go to the store itself. They are judged like the others.
 func (c *client) freshness() graphcache.Freshness {
-	if c.chance(0.05) {
+	if c.chance(c.fresh) {
 		return graphcache.Fresh
 	}
 	return graphcache.Cached
 }
 
-// didRead records a read. One that failed has seen nothing.
+// outcome is what became of an operation.
+type outcome int64
+
+const (
+	wasRead    outcome = iota
+	readFailed         // and has seen nothing
+	written
+	refused // certainly had no effect
+	unknown // may take effect at any time
+	halfWay // errHalfWay
+)
+
+// didRead records a read.
 func (c *client) didRead(called int64, err error, effects ...effect) {
 	if err != nil {
-		c.tally.failedRead(err)
+		c.tally.readError.CompareAndSwap(nil, &err)
+		c.end(readFailed, called, c.now(), nil)
 		return
 	}
-	c.tally.reads.Add(1)
-	c.add(called, c.now(), effects)
+	c.end(wasRead, called, c.now(), effects)
 }
 
-// didWrite records a write. One that certainly had no effect is none.
+// willWrite begins a write and returns when.
+func (c *client) willWrite(effects ...effect) int64 {
+	called := c.now()
+	if c.told != nil {
+		c.told.begun(c, called, effects)
+	}
+	return called
+}
+
+// didWrite records a write.
 func (c *client) didWrite(called int64, err error, effects ...effect) {
+	c.end(outcomeOf(err), called, c.now(), effects)
+}
+
+// outcomeOf returns what became of a write that returned the error.
+func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
-		c.tally.writes.Add(1)
-		c.add(called, c.now(), effects)
+		return written
 	case hadNoEffect(err):
-		c.tally.refusedWrites.Add(1)
-	default:
-		c.tally.ambiguous.Add(1)
+		return refused
+	case errors.Is(err, errHalfWay):
+		return halfWay
+	}
+	return unknown
+}
+
+// end records an operation.
+func (c *client) end(o outcome, called, returned int64, effects []effect) {
+	if o == unknown || o == halfWay {
 		c.cell.unclear.Store(true)
-		if !errors.Is(err, errHalfWay) {
+		if o == unknown {
 			c.cell.late.Store(true)
 		}
 		for i := range effects {
 			effects[i].out = nil
 		}
-		c.add(called, never, effects)
+		returned = never
 	}
-}
-
-func (c *client) add(called, returned int64, effects []effect) {
+	if c.told != nil {
+		c.told.ended(c, o, called, returned, effects)
+		return
+	}
+	c.tally.count(o)
+	if o == readFailed || o == refused {
+		return
+	}
 	for _, e := range effects {
 		c.records = append(c.records, record{e.partition, porcupine.Operation{
 			ClientId: c.id, Input: e.in, Call: called, Output: e.out, Return: returned,

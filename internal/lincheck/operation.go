@@ -24,7 +24,7 @@ type graphCell struct {
 // newCell returns a cell of the world.
 func (w *world) newCell(n int, values *atomic.Int64) *cell {
 	g := &graphCell{w: w, n: n, values: values}
-	c := &cell{name: fmt.Sprintf("cell %d", n), read: g.read, write: g.write, states: g.states}
+	c := &cell{name: fmt.Sprintf("cell %d", n), n: n, read: g.read, write: g.write, states: g.states}
 	for i := range g.items {
 		g.items[i] = &partition{name: fmt.Sprintf("item %s", itemAt(n, i)), model: itemModel}
 		c.partitions = append(c.partitions, g.items[i])
@@ -40,6 +40,9 @@ func (w *world) newCell(n int, values *atomic.Int64) *cell {
 	for i := range g.ends {
 		g.ends[i] = &partition{name: fmt.Sprintf("links to %s", endID(n, i)), model: listModel(nil)}
 		c.partitions = append(c.partitions, g.ends[i])
+	}
+	for i, p := range c.partitions {
+		p.n = n*len(c.partitions) + i
 	}
 	return c
 }
@@ -228,40 +231,50 @@ func (g *graphCell) write(ctx context.Context, c *client) {
 
 func (g *graphCell) writeItem(ctx context.Context, c *client) {
 	i, conn := c.rng.IntN(cellItems), g.w.graph(c.id)
-	id, call := itemAt(g.n, i), itemCall{value: g.values.Add(1), city: c.rng.IntN(cellCities)}
+	id, call := itemAt(g.n, i), itemCall{randomItemVerb(c), g.values.Add(1), c.rng.IntN(cellCities)}
 	record := itemRecord{ID: id, Value: call.value, City: cityName(g.n, call.city)}
 	var after *itemRecord
 	var err error
-	called := c.now()
-	switch n := c.rng.IntN(100); {
-	case n < 20:
-		call.verb = putItem
+	effects := append(g.moves(i, call), effect{g.items[i], call, done{}})
+	called := c.willWrite(effects...)
+	switch call.verb {
+	case putItem:
 		err = items.Put(ctx, conn, &record)
-	case n < 30:
-		call.verb = createItem
+	case createItem:
 		err = items.Create(ctx, conn, &record)
-	case n < 50:
-		call.verb = updateItem
+	case updateItem:
 		after, err = items.Update(ctx, conn, id, func(r *itemRecord) error { r.Value = record.Value; return nil })
-	case n < 70:
-		call.verb = moveItem
+	case moveItem:
 		after, err = items.Apply(ctx, conn, id, itemValue.Set(record.Value), itemCity.Set(record.City))
-	case n < 90:
-		call.verb = applyItem
+	case applyItem:
 		after, err = items.Apply(ctx, conn, id, itemValue.Set(record.Value), itemCount.Add(1))
-	default:
-		call.verb = deleteItem
+	case deleteItem:
 		err = items.Delete(ctx, conn, id)
 		if errors.Is(err, graphcache.ErrUnavailable) || errors.Is(err, graphcache.ErrConflict) {
 			// A deletion is several writes, of which the first may have been applied.
 			err = fmt.Errorf("%w: %v", errHalfWay, err)
 		}
 	}
-	var out any = done{}
 	if after != nil {
-		out = stateOf(after)
+		effects[len(effects)-1].out = stateOf(after)
 	}
-	c.didWrite(called, err, append(g.moves(i, call), effect{g.items[i], call, out})...)
+	c.didWrite(called, err, effects...)
+}
+
+func randomItemVerb(c *client) itemVerb {
+	switch n := c.rng.IntN(100); {
+	case n < 20:
+		return putItem
+	case n < 30:
+		return createItem
+	case n < 50:
+		return updateItem
+	case n < 70:
+		return moveItem
+	case n < 90:
+		return applyItem
+	}
+	return deleteItem
 }
 
 // moves returns what a write of an item does to the cities. Writes that leave it where it
@@ -285,14 +298,16 @@ func (g *graphCell) writeLink(ctx context.Context, c *client) {
 		e.rank = ranks - 1 - c.rng.IntN(20) // among the newest
 	}
 	if c.chance(0.4) {
-		called := c.now()
+		effects := g.inBoth(hub, end, listCall{verb: removeEdge}, done{})
+		called := c.willWrite(effects...)
 		err := links.Remove(ctx, conn, from, to)
-		c.didWrite(called, err, g.inBoth(hub, end, listCall{verb: removeEdge}, done{})...)
+		c.didWrite(called, err, effects...)
 		return
 	}
-	called := c.now()
+	call := listCall{verb: addEdge, edge: e}
+	called := c.willWrite(g.inBoth(hub, end, call, false)...)
 	created, err := links.AddEdge(ctx, conn, e.link(from, to))
-	c.didWrite(called, err, g.inBoth(hub, end, listCall{verb: addEdge, edge: e}, created)...)
+	c.didWrite(called, err, g.inBoth(hub, end, call, created)...)
 }
 
 // inBoth returns what a write of a link does to the lists of its ends.

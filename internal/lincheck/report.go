@@ -44,8 +44,12 @@ type Report struct {
 	// Hits, Misses, Joins, LostHolds and AbandonedHolds are the sums of the graphs'
 	// counts of these names.
 	Hits, Misses, Joins, LostHolds, AbandonedHolds int64
-	// CacheErrors are calls of the cache that failed.
-	CacheErrors int64
+	// CacheErrors are calls of the cache that failed, and StoreReads calls of the store
+	// that read, those of writes included.
+	CacheErrors, StoreReads int64
+	// Deaths are processes of clients that ended in the middle of their work. Their
+	// share of the counts of the graphs is that of the rounds before.
+	Deaths int64
 	// Elapsed is how long the clients worked, Checking how long the searches took,
 	// which run beside them.
 	Elapsed, Checking time.Duration
@@ -85,11 +89,13 @@ func (r *Report) String() string {
 	return fmt.Sprintf(`%d operations in %v (%.0f/s): %d reads, %d writes, %d writes of unknown outcome; failed: %d reads, %d writes
 checked: %d operations in %d segments of %d partitions, searched for %v in all; %d unknown
 violations: %d; stale reads: %d, %d of them backward, the longest for %v
-cache: %d hits, %d misses, %d joins, %d errors, %d holds lost, %d abandoned; %d faults`,
+cache: %d hits, %d misses, %d joins, %d errors, %d holds lost, %d abandoned; %d faults, %d deaths
+store: %d reads, %.2f for each read or write`,
 		r.Operations(), r.Elapsed.Round(time.Millisecond), float64(r.Operations())/seconds, r.Reads, r.Writes, r.AmbiguousWrites, r.FailedReads, r.RefusedWrites,
 		r.Checked, r.Segments, r.Partitions, r.Checking.Round(time.Millisecond), r.Unknown,
 		r.Violations, r.StaleReads, r.BackwardReads, r.LongestStale,
-		r.Hits, r.Misses, r.Joins, r.CacheErrors, r.LostHolds, r.AbandonedHolds, r.Faults)
+		r.Hits, r.Misses, r.Joins, r.CacheErrors, r.LostHolds, r.AbandonedHolds, r.Faults, r.Deaths,
+		r.StoreReads, float64(r.StoreReads)/float64(max(r.Operations(), 1)))
 }
 
 // violation adds a violation.
@@ -118,9 +124,23 @@ func (t *tally) report(r *Report) {
 
 // count adds the counts of the graphs.
 func (r *Report) count(graphs []*graphcache.Graph) {
+	for i, n := range countsOf(graphs) {
+		*r.counts()[i] += n
+	}
+}
+
+// counts are those that come from graphs.
+func (r *Report) counts() []*int64 {
+	return []*int64{&r.CacheErrors, &r.StoreReads, &r.Hits, &r.Misses, &r.Joins, &r.LostHolds, &r.AbandonedHolds}
+}
+
+// countsOf returns the sums of the graphs' counts, in the order of [Report.counts].
+func countsOf(graphs []*graphcache.Graph) []int64 {
+	var r Report
 	for _, g := range graphs {
 		stats := g.Stats()
 		r.CacheErrors += stats.CacheErrors
+		r.StoreReads += stats.StoreReads
 		for _, k := range stats.Kinds {
 			r.Hits += k.Hits
 			r.Misses += k.Misses
@@ -129,4 +149,9 @@ func (r *Report) count(graphs []*graphcache.Graph) {
 			r.AbandonedHolds += k.AbandonedHolds
 		}
 	}
+	var sums []int64
+	for _, n := range r.counts() {
+		sums = append(sums, *n)
+	}
+	return sums
 }

@@ -40,6 +40,8 @@ type run struct {
 	cells  []*cell
 	tally  tally
 	begin  time.Time
+	clock  func() int64 // of the operations
+	crew   *crew        // of the processes in which the clients are, if not in this one
 	rounds int
 	stop   context.CancelFunc
 	jobs   chan *segment // to be checked
@@ -56,6 +58,9 @@ func (r *run) run(ctx context.Context) *Report {
 	ctx, r.stop = context.WithCancel(ctx)
 	defer r.stop()
 	r.begin = time.Now()
+	if r.clock == nil {
+		r.clock = func() int64 { return int64(time.Since(r.begin)) }
+	}
 	calm := r.cfg.disturb(ctx, r.report)
 	var searches sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -107,7 +112,11 @@ func (r *run) repeat(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		records := r.round(ctx, cells)
+		r.rounds++
+		records, err := r.round(ctx, cells)
+		if err != nil {
+			return err
+		}
 		if err := r.finish(ctx, cells, records); err != nil {
 			return err
 		}
@@ -179,30 +188,37 @@ func readStates(ctx context.Context, c *cell) (states []any, err error) {
 }
 
 // round lets the clients work for a while and returns what they have recorded.
-func (r *run) round(ctx context.Context, cells []*cell) (records []record) {
-	r.rounds++
+func (r *run) round(ctx context.Context, cells []*cell) (records []record, err error) {
+	if r.crew != nil {
+		return r.crew.run(ctx, r, cells)
+	}
 	end := time.Now().Add(r.cfg.RoundTime)
 	clients := make([]*client, r.cfg.Clients)
 	var wg sync.WaitGroup
 	for i := range clients {
-		c := &client{
-			id: i, begin: r.begin, tally: &r.tally,
-			rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(r.rounds)<<16|uint64(i))),
-		}
+		c := &client{id: i, clock: r.clock, tally: &r.tally, fresh: r.cfg.fresh(0.05), rng: r.cfg.random(r.rounds, i)}
 		clients[i] = c
-		wg.Go(func() {
-			for n := 0; n < r.cfg.RoundOperations && ctx.Err() == nil && time.Now().Before(end); n++ {
-				c.cell = cells[c.rng.IntN(len(cells))]
-				// What has begun is left to end: it has deadlines of its own.
-				c.operate(context.WithoutCancel(ctx), r.cfg.Writes)
-			}
-		})
+		wg.Go(func() { c.work(ctx, r.cfg, cells, func() bool { return time.Now().After(end) }) })
 	}
 	wg.Wait()
 	for _, c := range clients {
 		records = append(records, c.records...)
 	}
-	return records
+	return records, nil
+}
+
+// random returns the random numbers of a client in a round.
+func (c *Config) random(round, client int) *rand.Rand {
+	return rand.New(rand.NewPCG(c.Seed, uint64(round)<<16|uint64(client)))
+}
+
+// work reads and writes until the round is over.
+func (c *client) work(ctx context.Context, cfg *Config, cells []*cell, over func() bool) {
+	for n := 0; n < cfg.RoundOperations && ctx.Err() == nil && !over(); n++ {
+		c.cell = cells[c.rng.IntN(len(cells))]
+		// What has begun is left to end: it has deadlines of its own.
+		c.operate(context.WithoutCancel(ctx), cfg.Writes)
+	}
 }
 
 // operate does a read or a write.
@@ -217,6 +233,7 @@ func (c *client) operate(ctx context.Context, writes float64) {
 // finish hands the histories of a round to the search, each with the state that the
 // store has at its end, which begins the next one.
 func (r *run) finish(ctx context.Context, cells []*cell, records []record) error {
+	time.Sleep(r.cfg.Stale)
 	histories := map[*partition][]porcupine.Operation{}
 	for _, rec := range records {
 		histories[rec.partition] = append(histories[rec.partition], rec.operation)
@@ -228,7 +245,7 @@ func (r *run) finish(ctx context.Context, cells []*cell, records []record) error
 		}
 		c.loaded = false
 		c.unclear.Store(false)
-		called := int64(time.Since(r.begin))
+		called := r.clock()
 		if c.late.Swap(false) {
 			c.clear = time.Now().Add(r.cfg.settle())
 		} else if err := r.load(ctx, c); err != nil {
@@ -238,7 +255,7 @@ func (r *run) finish(ctx context.Context, cells []*cell, records []record) error
 			history := histories[p]
 			if c.loaded {
 				history = append(history, porcupine.Operation{
-					ClientId: r.cfg.Clients, Input: storeState{}, Output: p.state, Call: called, Return: int64(time.Since(r.begin)),
+					ClientId: r.cfg.Clients, Input: storeState{}, Output: p.state, Call: called, Return: r.clock(),
 				})
 			}
 			r.jobs <- &segment{p.name, r.rounds, p.model, before[i], history}

@@ -28,6 +28,14 @@ func refresh[T, E any](q graphcache.Query[T, E], fresh graphcache.Freshness) gra
 // wrong is what a read returns for what no state shows.
 const wrong = -1 << 32
 
+// sequences returns those of all cells.
+func (w *world) sequences() (all []*sequence) {
+	for cell := range w.cells {
+		all = append(all, w.itemSequence(cell), w.linkSequence(cell))
+	}
+	return all
+}
+
 // itemSequence moves the items of a cell from city to city, one after the other.
 type itemSequence struct {
 	w    *world

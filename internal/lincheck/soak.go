@@ -23,11 +23,7 @@ func Soak(ctx context.Context, cfg Config) *Report {
 		return &Report{failure: err}
 	}
 	defer w.close(ctx)
-	var sequences []*sequence
-	for cell := range cfg.Cells {
-		sequences = append(sequences, w.itemSequence(cell), w.linkSequence(cell))
-	}
-	s := newSoak(&cfg, sequences)
+	s := newSoak(&cfg, w.sequences())
 	report := s.run(ctx)
 	report.count(w.graphs)
 	return report
@@ -46,6 +42,10 @@ type sequence struct {
 	acked atomic.Int64 // that of the last one that was acknowledged
 	times [recent]atomic.Int64
 	turns chan struct{} // to write, given out by the readers
+
+	// With writers in other processes:
+	open  bool  // the last write of the round has not ended, or nobody knows how
+	clear int64 // when such a write can no longer be applied
 }
 
 // recent is for how many of the last writes it is known when they were acknowledged.
@@ -65,6 +65,8 @@ type soak struct {
 	sequences []*sequence
 	tally     tally
 	begin     time.Time
+	clock     func() int64 // of the operations
+	rounds    int64        // with clients in other processes
 
 	mu     sync.Mutex
 	report *Report // protected by mu while clients run
@@ -77,14 +79,22 @@ func newSoak(cfg *Config, sequences []*sequence) *soak {
 	return &soak{cfg: cfg, sequences: sequences, report: new(Report)}
 }
 
-func (s *soak) run(ctx context.Context) *Report {
+// start makes the first states.
+func (s *soak) start(ctx context.Context) {
 	s.begin = time.Now()
+	if s.clock == nil {
+		s.clock = func() int64 { return int64(time.Since(s.begin)) }
+	}
 	for _, q := range s.sequences {
 		s.report.Partitions += len(q.views)
 		for q.acked.Load() < q.first && ctx.Err() == nil {
 			s.next(ctx, 0, q)
 		}
 	}
+}
+
+func (s *soak) run(ctx context.Context) *Report {
+	s.start(ctx)
 	calm := s.cfg.disturb(ctx, s.report)
 	working, stop := context.WithCancel(ctx)
 	var writers, readers sync.WaitGroup
@@ -97,6 +107,11 @@ func (s *soak) run(ctx context.Context) *Report {
 	s.tell(&readers)
 	stop()
 	writers.Wait()
+	return s.finish(ctx, calm)
+}
+
+// finish stops what disturbs and returns the report.
+func (s *soak) finish(ctx context.Context, calm func() error) *Report {
 	s.report.Elapsed = time.Since(s.begin)
 	s.tally.report(s.report)
 	s.report.Checked = s.report.Reads
@@ -116,13 +131,17 @@ func (s *soak) tell(readers *sync.WaitGroup) {
 	for tick := time.Tick(5 * time.Second); ; {
 		select {
 		case <-tick:
-			s.cfg.Logf("lincheck: %v: %d reads, %d writes, %d of unknown outcome, %d refused",
-				time.Since(s.begin).Round(time.Second), s.tally.reads.Load(), s.tally.writes.Load(),
-				s.tally.ambiguous.Load(), s.tally.refusedWrites.Load())
+			s.progress()
 		case <-done:
 			return
 		}
 	}
+}
+
+func (s *soak) progress() {
+	s.cfg.Logf("lincheck: %v: %d reads, %d writes, %d of unknown outcome, %d refused",
+		time.Since(s.begin).Round(time.Second), s.tally.reads.Load(), s.tally.writes.Load(),
+		s.tally.ambiguous.Load(), s.tally.refusedWrites.Load())
 }
 
 // write writes whenever it is its turn.
@@ -145,7 +164,7 @@ func (s *soak) next(ctx context.Context, client int, q *sequence) {
 		pause := 10 * time.Millisecond
 		switch {
 		case err == nil:
-			q.times[n%recent].Store(int64(time.Since(s.begin)))
+			q.times[n%recent].Store(s.clock())
 			q.acked.Store(n)
 			s.tally.writes.Add(1)
 			return
@@ -175,7 +194,7 @@ func (s *soak) read(ctx context.Context, client int) {
 			}
 		}
 		fresh := graphcache.Cached
-		if rng.IntN(50) == 0 {
+		if rng.Float64() < s.cfg.fresh(0.02) {
 			fresh = graphcache.Fresh
 		}
 		s.readOnce(context.WithoutCancel(ctx), client, q, q.views[rng.IntN(len(q.views))], fresh)
@@ -185,13 +204,18 @@ func (s *soak) read(ctx context.Context, client int) {
 // readOnce does one read and judges it.
 func (s *soak) readOnce(ctx context.Context, client int, q *sequence, v *view, fresh graphcache.Freshness) {
 	low := max(q.acked.Load(), v.seen.Load())
-	began := time.Since(s.begin)
+	began := s.clock()
 	got, err := v.read(ctx, client, fresh)
 	if err != nil {
 		s.tally.failedRead(err)
 		return
 	}
-	s.tally.reads.Add(1)
+	s.tally.count(wasRead)
+	s.judge(q, v, got, low, time.Duration(began))
+}
+
+// judge judges a read that is over. No state before low was possible when it began.
+func (s *soak) judge(q *sequence, v *view, got, low int64, began time.Duration) {
 	high := q.begun.Load()
 	for n := low; n <= high; n++ {
 		if v.shows(n) == got {

@@ -65,8 +65,8 @@ type world struct {
 	cells  int
 }
 
-// openWorld opens a graph on each cache and creates the nodes and the fixed links.
-func openWorld(ctx context.Context, cfg *Config) (*world, error) {
+// openGraphs opens a graph on each cache.
+func openGraphs(ctx context.Context, cfg *Config) (*world, error) {
 	w := &world{cells: cfg.Cells}
 	for _, cache := range cfg.Caches {
 		opts := cfg.Options
@@ -78,6 +78,15 @@ func openWorld(ctx context.Context, cfg *Config) (*world, error) {
 		}
 		w.graphs = append(w.graphs, g)
 	}
+	return w, nil
+}
+
+// openWorld opens a graph on each cache and creates the nodes and the fixed links.
+func openWorld(ctx context.Context, cfg *Config) (*world, error) {
+	w, err := openGraphs(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	errs := make([]error, w.cells)
 	var wg sync.WaitGroup
 	for cell := range w.cells {
@@ -88,6 +97,7 @@ func openWorld(ctx context.Context, cfg *Config) (*world, error) {
 		w.close(ctx)
 		return nil, fmt.Errorf("create the nodes: %w", err)
 	}
+	time.Sleep(cfg.Stale)
 	return w, nil
 }
 
@@ -126,10 +136,11 @@ func (w *world) fill(ctx context.Context, cell int) error {
 	return nil
 }
 
-// insist repeats a write that a busy machine, with time-outs that are short, refuses.
+// insist repeats a write that a busy machine, with time-outs that are short, refuses or does
+// not confirm.
 func insist(write func() error) (err error) {
 	for range 20 {
-		if err = write(); !errors.Is(err, graphcache.ErrUnavailable) {
+		if err = write(); !errors.Is(err, graphcache.ErrUnavailable) && !errors.Is(err, graphcache.ErrUnknownOutcome) {
 			return err
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -1,4 +1,4 @@
-package memory
+package backend
 
 import (
 	"cmp"
@@ -11,6 +11,40 @@ import (
 
 	"github.com/graphcache/graphcache/driver"
 )
+
+// PrepareAll copies the writes out of the caller's reach and checks what can be
+// checked without looking at the store.
+func PrepareAll(writes []driver.Write, now func() time.Time) ([]driver.Write, []error) {
+	prepared := make([]driver.Write, len(writes))
+	errs := make([]error, len(writes))
+	for i := range writes {
+		prepared[i], errs[i] = Prepare(&writes[i], now)
+	}
+	return prepared, errs
+}
+
+func Prepare(w *driver.Write, now func() time.Time) (driver.Write, error) {
+	p := *w
+	err := checkWrite(w)
+	if err != nil {
+		return p, InvalidWrite(w, err)
+	}
+	if w.Object != nil {
+		p.Object, err = copyObject(w)
+	} else {
+		p.Edge, err = copyEdge(w, now)
+	}
+	if err != nil {
+		return p, InvalidWrite(w, err)
+	}
+	if p.Old, err = copyDocument(w.Old, true); err != nil {
+		return p, InvalidWrite(w, fmt.Errorf("Old: %w", err))
+	}
+	if p.Changes, err = copyChanges(w); err != nil {
+		return p, InvalidWrite(w, fmt.Errorf("Changes: %w", err))
+	}
+	return p, nil
+}
 
 // checkWrite checks the shape of a write.
 func checkWrite(w *driver.Write) error {
@@ -53,16 +87,21 @@ func checkVersion(op driver.WriteOp, version int64) error {
 	return nil
 }
 
-// invalidWrite wraps the reason why a write is malformed.
-func invalidWrite(w *driver.Write, why error) error {
-	var key string
+// InvalidWrite wraps the reason why a write is malformed.
+func InvalidWrite(w *driver.Write, why error) error {
+	return fmt.Errorf("write of %s: %w: %w", Name(w), driver.ErrInvalid, why)
+}
+
+// Name names the record that a write is about, in a message.
+func Name(w *driver.Write) string {
+	name := w.Kind
 	if w.Object != nil {
-		key = fmt.Sprintf(" %q", w.Object.ID)
+		name += fmt.Sprintf(" %q", w.Object.ID)
 	}
 	if w.Edge != nil {
-		key += fmt.Sprintf(" %q→%q", w.Edge.From, w.Edge.To)
+		name += fmt.Sprintf(" %q→%q", w.Edge.From, w.Edge.To)
 	}
-	return fmt.Errorf("memory: write of %s%s: %w: %w", w.Kind, key, driver.ErrInvalid, why)
+	return name
 }
 
 // copyObject returns a deep copy of what the write stores; in a Delete and a Modify
@@ -87,14 +126,14 @@ func copyEdge(w *driver.Write, now func() time.Time) (*driver.Edge, error) {
 	if e.Time.IsZero() {
 		e.Time = now()
 	}
-	e.Time = truncate(e.Time)
+	e.Time = Truncate(e.Time)
 	var err error
 	e.Data, err = copyDocument(e.Data, true)
 	return &e, err
 }
 
-// truncate returns the whole millisecond that t is in.
-func truncate(t time.Time) time.Time {
+// Truncate returns the whole millisecond that t is in.
+func Truncate(t time.Time) time.Time {
 	return time.UnixMilli(t.UnixMilli()).UTC()
 }
 
@@ -108,7 +147,7 @@ func copyDocument(doc driver.Document, top bool) (driver.Document, error) {
 	}
 	fields := make(driver.Document, len(doc))
 	for i, f := range doc {
-		value, err := copyValue(f.Value)
+		value, err := CopyValue(f.Value)
 		if err != nil {
 			return nil, fmt.Errorf("field %q: %w", f.Name, err)
 		}
@@ -154,9 +193,9 @@ func twice(doc driver.Document) string {
 	return ""
 }
 
-// copyValue returns a deep copy of a value of one of the types that driver.Value
+// CopyValue returns a deep copy of a value of one of the types that driver.Value
 // allows, and refuses every other.
-func copyValue(v driver.Value) (driver.Value, error) {
+func CopyValue(v driver.Value) (driver.Value, error) {
 	switch v := v.(type) {
 	case nil, bool, int64, float64:
 		return v, nil
@@ -173,7 +212,7 @@ func copyValue(v driver.Value) (driver.Value, error) {
 	case []byte:
 		return append([]byte(nil), v...), nil
 	case time.Time:
-		return truncate(v), nil
+		return Truncate(v), nil
 	case []driver.Value:
 		return copyArray(v)
 	case driver.Document:
@@ -186,7 +225,7 @@ func copyArray(array []driver.Value) (driver.Value, error) {
 	values := make([]driver.Value, len(array))
 	for i := range array {
 		var err error
-		if values[i], err = copyValue(array[i]); err != nil {
+		if values[i], err = CopyValue(array[i]); err != nil {
 			return nil, err
 		}
 	}

@@ -1,4 +1,4 @@
-package memory
+package backend
 
 import (
 	"cmp"
@@ -20,7 +20,7 @@ func checkFilter(f *driver.Filter, object, edge bool) error {
 	case f.Op == driver.Not && len(f.Of) != 1:
 		return errors.New("a filter's Not has not one operand")
 	case f.Op >= driver.AnyOf:
-		return cmp.Or(checkColumn(f.Column, object, edge), checkOperands(f))
+		return cmp.Or(CheckColumn(f.Column, object, edge), checkOperands(f))
 	}
 	for i := range f.Of {
 		if err := checkFilter(&f.Of[i], object, edge); err != nil {
@@ -54,12 +54,12 @@ func checkOperand(op driver.FilterOp, v driver.Value) error {
 	case !text && (op == driver.HasPrefix || op == driver.Contains):
 		return errors.New("a value is no string")
 	}
-	_, err := copyValue(v)
+	_, err := CopyValue(v)
 	return err
 }
 
-// checkColumn checks a column of objects, of edges, or of pairs of both.
-func checkColumn(c *driver.Column, object, edge bool) error {
+// CheckColumn checks a column of objects, of edges, or of pairs of both.
+func CheckColumn(c *driver.Column, object, edge bool) error {
 	switch {
 	case c == nil:
 		return errors.New("a column is missing")

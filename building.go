@@ -1,0 +1,73 @@
+package graphcache
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/graphcache/graphcache/driver"
+)
+
+// An index that the store is still building (driver.Indexer) does not exist for plans, so
+// nothing is cached under it. Writes hold its anchors all the same, in every process and
+// from the first one on. That is why it does not matter that processes learn at different
+// times that it is ready, or that a plan is older than that: whatever is cached under it,
+// and by whom, all writes are covered.
+
+// building knows which indexes of a kind the store has built. The store is asked when a
+// plan is made, at most once in a period, and no more when it has built all of them.
+type building struct {
+	store  driver.Indexer
+	kind   string
+	period time.Duration
+	last   atomic.Pointer[built]
+}
+
+// built is what was known at a moment. It is never modified.
+type built struct {
+	ready, unready []*index
+	asked          time.Time
+}
+
+// newBuilding returns nil if there is nothing to ask: the kind has no indexes, or the store
+// has built them when Ensure returns.
+func newBuilding(store driver.Store, k *boundKind, period time.Duration) *building {
+	indexer, ok := store.(driver.Indexer)
+	if !ok || len(k.indexes) == 0 {
+		return nil
+	}
+	b := &building{store: indexer, kind: k.name, period: period}
+	b.last.Store(&built{unready: k.indexes})
+	return b
+}
+
+// usable returns the indexes of the kind that plans may use, and those that they may not
+// use yet.
+func (k *boundKind) usable() (ready, unready []*index) {
+	if k.building == nil {
+		return k.indexes, nil
+	}
+	now := k.building.now(k.indexes)
+	return now.ready, now.unready
+}
+
+func (b *building) now(indexes []*index) *built {
+	last := b.last.Load()
+	if len(last.unready) == 0 || time.Since(last.asked) < b.period {
+		return last
+	}
+	asking := &built{last.ready, last.unready, time.Now()}
+	if !b.last.CompareAndSwap(last, asking) {
+		return b.last.Load() // somebody else asks
+	}
+	now := &built{asked: asking.asked}
+	for _, ix := range indexes {
+		if slices.Contains(last.ready, ix) || b.store.Ready(b.kind, ix.name) {
+			now.ready = append(now.ready, ix)
+		} else {
+			now.unready = append(now.unready, ix)
+		}
+	}
+	b.last.CompareAndSwap(asking, now)
+	return now
+}
