@@ -22,17 +22,17 @@ import (
 // TestModelMongo runs the programs of [TestModelQueries] on a store in MongoDB.
 func TestModelMongo(t *testing.T) {
 	mongotest.Each(t, func(t *testing.T, s *mongotest.Server) {
+		steps, enough := 16, 5_000
 		if s.Lacks[mongotest.ConcurrentUpdates] {
 			mqOrdinary(t)
-			mqFollow(t, mqOnMongo(t, s), 4, 1_000)
-			return
+			steps, enough = 4, 1_000
 		}
-		t.Run("memory", func(t *testing.T) { mqFollow(t, mqOnMongo(t, s), 16, 5_000) })
+		t.Run("memory", func(t *testing.T) { mqFollow(t, mqOnMongo(t, s), steps, enough) })
 		t.Run("redis", func(t *testing.T) {
 			setup := mqOnMongo(t, s)
 			server := redistest.Addrs(t)[0]
 			setup.cache = func() modelEvictable { return newModelRemote(t, server) }
-			mqFollow(t, setup, 16, 5_000)
+			mqFollow(t, setup, steps, enough)
 		})
 	})
 }

@@ -261,6 +261,16 @@ func (s *Schema) kindOf(t reflect.Type) (*objectKind, error) {
 }
 
 // driver describes the schema to a store.
+// Driver returns the schema as stores know it, for what they offer beside a graph, such as to
+// say which indexes they would create. The error is the one that [Open] returns for a schema
+// with a mistake.
+func (s *Schema) Driver() (driver.Schema, error) {
+	if err := s.validate(); err != nil {
+		return driver.Schema{}, err
+	}
+	return s.driver(), nil
+}
+
 func (s *Schema) driver() driver.Schema {
 	var d driver.Schema
 	for _, k := range s.objects {

@@ -183,3 +183,13 @@ func TestKindWithoutEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestSchemaDriver(t *testing.T) {
+	d, err := shopSchema.Driver()
+	if err != nil || len(d.Objects) == 0 || len(d.Edges) == 0 {
+		t.Errorf("Driver: %+v, %v", d, err)
+	}
+	if _, err := graphcache.NewSchema().Driver(); !errors.Is(err, graphcache.ErrSchema) {
+		t.Errorf("Driver of a schema without kinds: %v, want ErrSchema", err)
+	}
+}

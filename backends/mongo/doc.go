@@ -54,7 +54,9 @@
 // # Other programs
 //
 // What other programs write is stale in the cache until its values expire, unless
-// graphcache's Watch runs, which reads the change stream; see [Store.Watch]. They must leave
+// graphcache's Watch runs, which reads the change stream; see [Store.Watch]. Set
+// Options.PreImages for it: without them, what a change stream does not say costs whole kinds,
+// which a kind of to-one edges that are often removed would pay with each removal. They must leave
 // the version field alone, or copy it. A change that they make to an indexed field is a
 // conflict to a write of graphcache that has not seen it, and not lost.
 //

@@ -50,7 +50,7 @@ func (s *Store) Ensure(ctx context.Context, schema driver.Schema) error {
 
 // IndexPlan says what [Store.Ensure] would do about a schema's indexes, in words, and does
 // nothing: the indexes that it would create, and the differences because of which it would
-// fail.
+// fail. The schema is that of graphcache.Schema.Driver.
 func (s *Store) IndexPlan(ctx context.Context, schema driver.Schema) (create, differences []string, err error) {
 	if err := s.db.usable(ctx); err != nil {
 		return nil, nil, err

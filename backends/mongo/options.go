@@ -39,8 +39,8 @@ type Options struct {
 	PreImages bool
 	// Strict refuses a client whose options ask for less than the store guarantees: reads
 	// from secondaries, reads that are not majority, writes that a majority has not
-	// confirmed. The store does not follow such options in any case; without Strict it
-	// says so once in the log.
+	// confirmed, or that the driver library does not send again. The store does not follow
+	// the first three in any case; without Strict it says so once in the log.
 	Strict bool
 	// Plain keeps to what servers have too that say they are MongoDB 6.0 and are not: it does
 	// without aggregations with $documents and $lookup, and without partial indexes. A

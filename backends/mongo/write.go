@@ -279,7 +279,10 @@ func (w *writer) look(ctx context.Context, c *change, key bson.D) (*found, bson.
 		return nil, nil, w.failed(c, &refusal{err})
 	}
 	p, err := c.read(raw)
-	return p, raw, err
+	if err != nil {
+		return nil, nil, &refusal{err}
+	}
+	return p, raw, nil
 }
 
 // failed wraps the error of a command. If that may have been applied, the error must not say
