@@ -17,6 +17,7 @@ export GRAPHCACHE_REQUIRE_SERVERS := 1
 # Shuffled runs are never taken from the test cache, which could not tell that the
 # answers of `go list` have changed. The search of interleavings has one goroutine, for which
 # the race detector would take two minutes; others wait for their servers most of the time.
+# Models do a fifth under the race detector; .ci/run has them do it all.
 test: servers
 	go mod download
 	@bad=$$(find . -name '*.go' -not -name '*_go127*.go' -exec gofmt -l {} +); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi

@@ -126,7 +126,7 @@ func modelPostAt(i int) graphcache.ID[modelPost] { return graphcache.ID[modelPos
 // through two graphs, and checks each read against the history of its record.
 func TestModelConcurrent(t *testing.T) {
 	const enough = 60_000
-	h := newModelHot(t, int64(enough**modelScale))
+	h := newModelHot(t, int64(modelFloor(enough)))
 	if err := h.race(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -554,7 +554,7 @@ func (h *modelHot) readOpinions(ctx context.Context, g *graphcache.Graph) error 
 func TestModelConcurrentToOne(t *testing.T) {
 	h := newModelHot(t, 0)
 	checked := 0
-	for round := range 500 * *modelScale {
+	for round := range modelFloor(500) {
 		checked += h.sweepPins(t, round)
 		var writers, readers sync.WaitGroup
 		var errs [4]error

@@ -50,7 +50,7 @@ func mqHotBody(i int, n int64) (city, mail string) { return mqHotCityAt(i, n), m
 // of the objects. When nothing moves any more, what is cached must be what is stored.
 func TestModelQueryConcurrent(t *testing.T) {
 	const enough = 20_000
-	h := newMQHot(t, int64(enough**modelScale))
+	h := newMQHot(t, int64(modelFloor(enough)))
 	if err := h.race(t.Context()); err != nil {
 		t.Fatal(err)
 	}

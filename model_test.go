@@ -2,6 +2,7 @@ package graphcache_test
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -9,6 +10,20 @@ import (
 
 // modelScale makes the model tests longer: go test -run TestModel -model.scale 100.
 var modelScale = flag.Int("model.scale", 1, "how many times as long the model tests run")
+
+// TestMain has random tests do under the race detector what they do with -short: it slows
+// them down, and the rest of what they check does not need it.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.checks" })
+	if allocRace && !chosen {
+		if err := flag.Set("rapid.checks", "20"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 // TestModel compares random programs with the naive world: what anybody reads
 // after a write must be what the documentation says, whatever the cache holds.
@@ -59,8 +74,8 @@ func modelTooFew(checked, floor int) bool { return checked < modelFloor(floor) }
 
 // modelFloor returns how many answers are to be compared.
 func modelFloor(floor int) int {
-	if testing.Short() {
-		floor /= 5 // as rapid does with its checks
+	if testing.Short() || allocRace {
+		floor /= 5 // as rapid does with its checks, and TestMain under the race detector
 	}
 	return floor * *modelScale
 }

@@ -62,10 +62,10 @@
 //
 // # What it was tested on
 //
-// The tests run on FerretDB v1.24.2 with its SQLite handler, one command at a time, and on
-// the query and update semantics of lungo 0.4.0 behind a wire protocol front of this project
-// with transactions and change streams. They run on a real deployment where
-// GRAPHCACHE_MONGO_URI names one. Of what MongoDB does these show nothing: that the planner
+// The tests run on FerretDB v1.24.2 with its SQLite handler, one command at a time, and on the
+// query and update semantics of lungo 0.4.0 over a front of this project's own, which has the
+// wire protocol, storage, transactions and change streams. They run on a real deployment
+// where GRAPHCACHE_MONGO_URI names one; none has been, so far. Of what MongoDB does these show nothing: that the planner
 // chooses the indexes that are created, elections and rollbacks, sharded clusters, signed
 // cluster times, aggregations with $documents and $lookup (the front's own are by the same
 // authors as the store), pre-images, the building of indexes in the background, and
