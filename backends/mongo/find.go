@@ -160,23 +160,32 @@ func forObjects(s *driver.Step) *driver.Step {
 	return &object
 }
 
-// sortedObjects reads objects in the server's order as far as they are needed. It gives up if
-// there is an object that belongs elsewhere in the order.
-func (r *reader) sortedObjects(ctx context.Context, l *objectLayout, s *driver.Step, q *search) (driver.Result, bool, error) {
-	var found driver.Result
+// inOrder runs a command whose answer is in the server's order, and beside it, where there can
+// be any, one that looks for documents that belong elsewhere. It reports whether there are none.
+func (r *reader) inOrder(ctx context.Context, collection string, q *search, f func(context.Context) error) (bool, error) {
 	var strayed atomic.Bool
 	commands := 1
 	if q.strays != nil {
 		commands = 2
 	}
 	err := r.run(ctx, commands, func(ctx context.Context, i int) error {
-		if i == 1 {
-			o := options.Find().SetProjection(bson.D{{Key: "_id", Value: int32(1)}}).SetLimit(1)
-			return r.find(ctx, l.collection, q.and(q.strays), o, func(bson.Raw) error {
-				strayed.Store(true)
-				return nil
-			})
+		if i == 0 {
+			return f(ctx)
 		}
+		o := options.Find().SetProjection(bson.D{{Key: "_id", Value: int32(1)}}).SetLimit(1)
+		return r.find(ctx, collection, q.and(q.strays), o, func(bson.Raw) error {
+			strayed.Store(true)
+			return nil
+		})
+	})
+	return !strayed.Load(), err
+}
+
+// sortedObjects reads objects in the server's order as far as they are needed. It gives up if
+// there is an object that belongs elsewhere in the order.
+func (r *reader) sortedObjects(ctx context.Context, l *objectLayout, s *driver.Step, q *search) (driver.Result, bool, error) {
+	var found driver.Result
+	ok, err := r.inOrder(ctx, l.collection, q, func(ctx context.Context) error {
 		o := options.Find().SetSort(sorting(q.keys)).SetProjection(q.projection())
 		skip, limit := s.Range.Offset, s.Range.Limit
 		if q.exact {
@@ -208,7 +217,7 @@ func (r *reader) sortedObjects(ctx context.Context, l *objectLayout, s *driver.S
 			return nil
 		})
 	})
-	return found, !strayed.Load(), err
+	return found, ok, err
 }
 
 // hit returns the object in a document, with the fields that were asked for, if it matches.
@@ -413,19 +422,7 @@ func (r *reader) sortedEdges(ctx context.Context, l *edgeLayout, s *driver.Step,
 		return driver.Result{}, false, nil
 	}
 	var found driver.Result
-	var strayed atomic.Bool
-	commands := 1
-	if q.strays != nil {
-		commands = 2
-	}
-	err := r.run(ctx, commands, func(ctx context.Context, i int) error {
-		if i == 1 {
-			o := options.Find().SetProjection(bson.D{{Key: "_id", Value: int32(1)}}).SetLimit(1)
-			return r.find(ctx, l.collection, q.and(q.strays), o, func(bson.Raw) error {
-				strayed.Store(true)
-				return nil
-			})
-		}
+	ok, err := r.inOrder(ctx, l.collection, q, func(ctx context.Context) error {
 		o := options.Find().SetSort(sorting(q.keys)).SetSkip(int64(s.Range.Offset)).SetLimit(int64(s.Range.Limit))
 		return r.find(ctx, l.collection, filter, o, func(raw bson.Raw) error {
 			e, err := l.edge(raw)
@@ -443,7 +440,7 @@ func (r *reader) sortedEdges(ctx context.Context, l *edgeLayout, s *driver.Step,
 			return nil
 		})
 	})
-	return found, !strayed.Load(), err
+	return found, ok, err
 }
 
 // candidates reads the edges in the lists of a step that can match.

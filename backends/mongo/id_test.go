@@ -164,7 +164,7 @@ func FuzzNamespace(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, space1, kind1, space2, kind2 string) {
 		if kind1 == "" || kind2 == "" || space1 == space2 && kind1 == kind2 {
-			t.Skip()
+			t.Skip("one kind, or a kind without a name")
 		}
 		names := make(map[string]bool)
 		for _, c := range [][2]string{{space1, kind1}, {space2, kind2}} {
