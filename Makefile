@@ -5,6 +5,7 @@ SHELL       := bash
 
 FUZZTIME ?= 20s
 SOAK     ?= 20
+SOAKTIME ?= 8m
 SCALE    ?= 20
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -62,9 +63,12 @@ bench: servers
 # The search of all interleavings in its large configurations, which needs minutes
 # and gigabytes; then the models at such a length that those of paths and of queries ask a
 # million times and more; ten million reads through Redis, and each of its faults for ten
-# minutes; then every test many times over.
-soak:
+# minutes; then four processes whose parts fail, 17 phases of SOAKTIME each and of some two
+# minutes until all is at rest: more than 10^8 reads in three hours on two processors;
+# then every test many times over.
+soak: servers
 	go test -timeout=2h ./internal/protocol -search.full
 	go test -run='^TestModel' -timeout=4h . -model.scale=$(SCALE)
 	go test -run='^TestLinearizable' -timeout=4h ./backends/redis -linear.time=10m -linear.reads=10000000
+	go test -run='^Test(Controls|Soak)$$' -timeout=12h -v ./internal/soak -soak.time=$(SOAKTIME)
 	go test -race -shuffle=on -count=$(SOAK) -timeout=4h ./...

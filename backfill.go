@@ -146,7 +146,7 @@ func (g *Graph) backfillChunk(ctx context.Context, k *edgeKind, edges []driver.E
 	if len(writes) == 0 {
 		return 0, nil
 	}
-	err = g.mutate(ctx, anchors, func(ctx context.Context, s *session) error {
+	err = g.mutate(ctx, exactly(anchors...), func(ctx context.Context, s *session) error {
 		results, err := s.writeAll(ctx, writes)
 		for _, r := range results {
 			if r.Outcome == driver.Done {

@@ -44,11 +44,25 @@ func newBuilding(store driver.Store, k *boundKind, period time.Duration) *buildi
 // usable returns the indexes of the kind that plans may use, and those that they may not
 // use yet.
 func (k *boundKind) usable() (ready, unready []*index) {
-	if k.building == nil {
-		return k.indexes, nil
+	ready = k.indexes
+	if k.building != nil {
+		now := k.building.now(k.indexes)
+		ready, unready = now.ready, now.unready
 	}
-	now := k.building.now(k.indexes)
-	return now.ready, now.unready
+	reg := k.registered.Load()
+	if len(reg.unready) == 0 {
+		return ready, unready
+	}
+	built := ready
+	ready, unready = nil, slices.Clone(unready)
+	for _, ix := range built {
+		if reg.isReady(ix) {
+			ready = append(ready, ix)
+		} else {
+			unready = append(unready, ix)
+		}
+	}
+	return ready, unready
 }
 
 func (b *building) now(indexes []*index) *built {

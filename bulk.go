@@ -37,7 +37,7 @@ func (q Query[T, E]) UpdateAll(ctx context.Context, c Conn, change func(*T) erro
 	if change == nil {
 		q.src.fail("UpdateAll", fmt.Errorf("%w: the function is nil", ErrInvalid))
 	}
-	return q.bulk(ctx, c.conn(), "update", func(b *bulk, chunk []string) error {
+	return q.bulk(ctx, c.conn(), "update_all", "update", func(ctx context.Context, b *bulk, chunk []string) error {
 		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) {
 			o := new(T)
 			v := reflect.ValueOf(o).Elem()
@@ -64,7 +64,7 @@ func (q Query[T, E]) ApplyAll(ctx context.Context, c Conn, changes ...Change[T])
 	if err != nil {
 		q.src.fail("ApplyAll", err)
 	}
-	return q.bulk(ctx, c.conn(), "apply changes to", func(b *bulk, chunk []string) error {
+	return q.bulk(ctx, c.conn(), "apply_all", "apply changes to", func(ctx context.Context, b *bulk, chunk []string) error {
 		return b.write(ctx, chunk, func(record *driver.Object) (driver.Document, error) { return k.changed(record, plain) })
 	})
 }
@@ -73,7 +73,7 @@ func (q Query[T, E]) ApplyAll(ctx context.Context, c Conn, changes ...Change[T])
 // other, in the way of [Query.UpdateAll]. It deletes the objects that the edges lead to,
 // with all their edges; edges alone are for [EdgeKind.Remove].
 func (q Query[T, E]) DeleteAll(ctx context.Context, c Conn) (BulkReport, error) {
-	return q.bulk(ctx, c.conn(), "delete", func(b *bulk, chunk []string) error {
+	return q.bulk(ctx, c.conn(), "delete_all", "delete", func(ctx context.Context, b *bulk, chunk []string) error {
 		for _, id := range chunk {
 			if err := b.delete(ctx, id); err != nil {
 				return fmt.Errorf("%q: %w", id, err)
@@ -92,8 +92,10 @@ type bulk struct {
 }
 
 // bulk finds the objects and calls do with chunks of their IDs.
-func (q Query[T, E]) bulk(ctx context.Context, c conn, what string, do func(*bulk, []string) error) (_ BulkReport, err error) {
+func (q Query[T, E]) bulk(ctx context.Context, c conn, name, what string, do func(context.Context, *bulk, []string) error) (_ BulkReport, err error) {
 	defer func() { wrap(&err, what+" all", q.name(), "") }()
+	ctx, op := c.g.start(ctx, name, q.name())
+	defer op.end(&err)
 	x, err := q.Fresh().exec(ctx, c)
 	if err != nil {
 		return BulkReport{}, err
@@ -110,7 +112,7 @@ func (q Query[T, E]) bulk(ctx context.Context, c conn, what string, do func(*bul
 		}
 		chunk := ids[:min(bulkChunk, len(ids))]
 		ids = ids[len(chunk):]
-		if err := do(b, chunk); err != nil {
+		if err := do(ctx, b, chunk); err != nil {
 			return b.report, err
 		}
 	}
@@ -152,7 +154,8 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 		return nil, errResult
 	}
 	var writes []driver.Write
-	var anchors []anchor
+	var befores []*driver.Object
+	anchors := 0
 	for i, record := range results[0].Objects {
 		ok, err := b.matches(record)
 		if err == nil && !ok {
@@ -173,19 +176,20 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 			Op: driver.Replace, Kind: b.kind.name, Expect: record.Version, Old: b.kind.indexedFields(record.Doc),
 			Object: &driver.Object{ID: record.ID, Version: record.Version + 1, Doc: doc}, Gone: gone(record.Doc, doc),
 		})
-		anchors = append(anchors, b.kind.touched(record.ID, &record.Doc, &doc)...)
-		if len(anchors) > maxBulkAnchors {
-			more, err := b.send(ctx, writes, anchors)
+		befores = append(befores, record)
+		anchors += len(b.kind.touched(record.ID, &record.Doc, &doc))
+		if anchors > maxBulkAnchors {
+			more, err := b.send(ctx, writes, befores)
 			if lost = append(lost, more...); err != nil {
 				return lost, err
 			}
-			writes, anchors = nil, nil
+			writes, befores, anchors = nil, nil, 0
 		}
 	}
 	if len(writes) == 0 {
 		return lost, nil
 	}
-	more, err := b.send(ctx, writes, anchors)
+	more, err := b.send(ctx, writes, befores)
 	return append(lost, more...), err
 }
 
@@ -193,10 +197,16 @@ func (b *bulk) writeOnce(ctx context.Context, ids []string, change func(*driver.
 // of them are held in one call of the cache.
 const maxBulkAnchors = 4096
 
-// send writes the records while their anchors are held.
-func (b *bulk) send(ctx context.Context, writes []driver.Write, anchors []anchor) (lost []string, err error) {
+// send writes the records in the place of those before while their anchors are held.
+func (b *bulk) send(ctx context.Context, writes []driver.Write, befores []*driver.Object) (lost []string, err error) {
+	touched := func() (anchors []anchor) {
+		for i := range writes {
+			anchors = append(anchors, b.kind.touched(befores[i].ID, &befores[i].Doc, &writes[i].Object.Doc)...)
+		}
+		return anchors
+	}
 	var results []driver.WriteResult
-	err = b.c.mutate(ctx, anchors, func(ctx context.Context, s *session) (err error) {
+	err = b.c.mutate(ctx, touched, func(ctx context.Context, s *session) (err error) {
 		results, err = s.writeAll(ctx, writes)
 		return err
 	})

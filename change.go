@@ -2,6 +2,7 @@ package graphcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -95,6 +96,8 @@ func (f OptionalField[T, V]) Clear() Change[T] { return Change[T]{change{col: f.
 // index that stands against the change. A field may be changed once.
 func (k *ObjectKind[T]) Apply(ctx context.Context, c Conn, id ID[T], changes ...Change[T]) (_ *T, err error) {
 	defer wrap(&err, "apply changes to", k.core.name, string(id))
+	ctx, op := c.conn().g.start(ctx, "apply", k.core.name)
+	defer op.end(&err)
 	if err := checkID(k.core.name, string(id)); err != nil {
 		return nil, err
 	}
@@ -172,13 +175,14 @@ func (k *objectKind) apply(ctx context.Context, c conn, id string, changes []cha
 // inPlace reports whether the store can make the changes by itself: no index has one of
 // the fields, each is where the document has it now, and no sum is rounded.
 func (k *boundKind) inPlace(changes []change) bool {
+	fields := k.registered.Load().fields
 	return !slices.ContainsFunc(changes, func(ch change) bool {
-		return !ch.col.plan.Top() || slices.Contains(k.indexed, ch.col.Path[0]) || ch.add != nil && ch.col.single()
+		return !ch.col.plan.Top() || slices.Contains(fields, ch.col.Path[0]) || ch.add != nil && ch.col.single()
 	})
 }
 
 // modify has the store make the changes. The record is nil if a sum is not within its
-// bounds.
+// bounds, or if an index has come to have one of the fields.
 func (k *objectKind) modify(ctx context.Context, c conn, b *boundKind, id string, changes []change) (*driver.Object, error) {
 	w := driver.Write{Op: driver.Modify, Kind: k.name, Object: &driver.Object{ID: id}}
 	for _, ch := range changes {
@@ -188,16 +192,24 @@ func (k *objectKind) modify(ctx context.Context, c conn, b *boundKind, id string
 		}
 		w.Changes = append(w.Changes, d)
 	}
-	anchors := []anchor{{objectAnchor, k.name, id}}
-	if k.scans {
-		anchors = append(anchors, anchor{typ: kindAnchor, kind: k.name})
+	touched := func() []anchor {
+		anchors := []anchor{{objectAnchor, k.name, id}}
+		if b.registered.Load().scans {
+			anchors = append(anchors, anchor{typ: kindAnchor, kind: k.name})
+		}
+		return anchors
 	}
 	var res driver.WriteResult
-	err := c.mutate(ctx, anchors, func(ctx context.Context, s *session) (err error) {
+	err := c.mutate(ctx, touched, func(ctx context.Context, s *session) (err error) {
+		if !b.inPlace(changes) {
+			return errChanged
+		}
 		res, err = s.write(ctx, w)
 		return err
 	})
 	switch {
+	case errors.Is(err, errChanged):
+		return nil, nil
 	case err != nil:
 		return nil, err
 	case res.Outcome == driver.Missing:

@@ -29,7 +29,10 @@ func (c conn) cached(fresh Freshness) bool {
 }
 
 // fetch answers the requests.
-func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) error {
+func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) (err error) {
+	if span := c.g.shared.span(ctx); span != nil && len(reqs) > 0 {
+		defer c.fetched(span, time.Now(), reqs, reqs[0].access(), fresh, &err)
+	}
 	if c.peek != nil {
 		return c.peek.fetch(ctx, c, reqs, fresh)
 	}
@@ -47,7 +50,10 @@ func (c conn) read(ctx context.Context, steps ...driver.Step) ([]driver.Result, 
 }
 
 // readAt is read of a state that is not before the stamp.
-func (c conn) readAt(ctx context.Context, stamp driver.Stamp, steps ...driver.Step) ([]driver.Result, error) {
+func (c conn) readAt(ctx context.Context, stamp driver.Stamp, steps ...driver.Step) (_ []driver.Result, err error) {
+	if span := c.g.shared.span(ctx); span != nil {
+		defer haveRead(span, time.Now(), steps, &err)
+	}
 	if c.tx != nil {
 		return c.tx.read(ctx, steps)
 	}
@@ -59,12 +65,13 @@ func (c conn) readAt(ctx context.Context, stamp driver.Stamp, steps ...driver.St
 	return c.g.shared.readSteps(ctx, c.g.store, steps, stamp)
 }
 
-// mutate runs fn, which writes the store and touches only the anchors given.
-func (c conn) mutate(ctx context.Context, anchors []anchor, fn func(context.Context, *session) error) error {
+// mutate runs fn, which writes the store and touches only the anchors that touched
+// returns.
+func (c conn) mutate(ctx context.Context, touched func() []anchor, fn func(context.Context, *session) error) error {
 	if c.tx != nil {
-		return c.tx.mutate(ctx, anchors, fn)
+		return c.tx.mutate(ctx, touched(), fn)
 	}
-	return c.g.mutate(ctx, anchors, fn)
+	return c.g.mutate(ctx, touched, fn)
 }
 
 // onRollback runs undo if what is being written is in a transaction that does not

@@ -46,6 +46,8 @@ const (
 // sorted, and its ID, not encrypted.
 func (q Query[T, E]) Page(ctx context.Context, c Conn, cursor string) (page []*T, next string, err error) {
 	defer func() { wrap(&err, "page of", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "page", q.name())
+	defer op.end(&err)
 	after, err := q.resume(cursor)
 	if err != nil {
 		return nil, "", err

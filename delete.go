@@ -148,7 +148,7 @@ func (c conn) removeAll(ctx context.Context, k *edgeKind, edges []driver.Edge) (
 		anchors = append(anchors, k.touched(e.From, e.To)...)
 		writes[i] = driver.Write{Op: driver.Delete, Kind: k.name, Edge: e, Expect: e.Version}
 	}
-	err = c.mutate(ctx, anchors, func(ctx context.Context, s *session) error {
+	err = c.mutate(ctx, exactly(anchors...), func(ctx context.Context, s *session) error {
 		results, err := s.writeAll(ctx, writes)
 		for _, r := range results {
 			if r.Outcome == driver.Done {

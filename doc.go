@@ -160,18 +160,28 @@
 // All graphs on one store must use one cache, or none of them any. The exceptions, each
 // bounded by the life of a cached value, Options.TTL:
 //
+//   - A write was acknowledged although its anchors could not be marked in the cache, as
+//     Options.WhenCacheDown allows unless it is Wait or Fail: another process that
+//     reaches the cache may serve the value before it until it has looked, for two
+//     LookPeriods. Stats counts such anchors as Owed.
 //   - The cache loses the mark of a writer that is still at work, by eviction or a
 //     failover. Until that write is acknowledged, readers may see the value before
-//     it; if its marks cannot be taken off then, they may until that succeeds, and if
-//     the writer dies, until the value expires. Stats counts lost marks.
+//     it; if its marks cannot be taken off then, others may for two LookPeriods more. If
+//     the writer dies before it has put the anchors into the journal, they may until the
+//     value expires. Stats counts lost marks.
+//   - A process reaches the cache and not the store, while a writer reaches the store and
+//     not the cache: it does not learn of the journal. With Options.Strict it does not use
+//     the cache then. A store that answers a look with an old state, as a database may for
+//     some seconds after a failover, is as one that is not reached.
 //   - The cache goes back to an earlier state, by a failover to a replica that lags or a
 //     restart from a dump, unnoticed. The cache of backends/redis notices when it meets
 //     the server again: graphs then take no value from before, and Stats counts it. There
 //     remain a process that still reaches a server which is no longer the master, whose
 //     reads and whose writes' invalidations are apart from those of the others, and
 //     processes that start when no other is there that has noticed.
-//   - A write whose outcome is unknown ([ErrUnknownOutcome]), or whose process has died,
-//     is applied by the store later than Options.HoldTTL after it began. Until then its
+//   - A write whose outcome is unknown ([ErrUnknownOutcome]) is applied by the store more
+//     than two minutes later. Or its process has died before it could say so in the journal,
+//     and the write is applied later than Options.HoldTTL after it began: until then its
 //     marks stand.
 //   - The store answers reads with an old state unless it is told what it must have
 //     seen, as a database may for some seconds after a failover, and the reader could
@@ -180,13 +190,37 @@
 //     of backends/memory never does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache: see below.
-//   - Objects are written by a program whose schema lacks an index, or the CacheScans,
-//     that another one uses, or knows a field of the index by another name: deploy an
-//     index to all before a query relies on it.
 //
-// A write whose marks the cache does not accept is refused with [ErrUnavailable] and
-// has no effect: without the cache nothing can be written. A read never fails because
-// of the cache: it goes to the store.
+// # Outages
+//
+// No read fails because of the cache: it goes to the store, at most Options.MaxLoads at a
+// time. Nor does a write, unless Options.WhenCacheDown is Fail: anchors that the cache does
+// not take, within one HoldTimeout, go to the journal, which is in the store. Each process
+// looks at it every LookPeriod, and reads what is in it from the store; its own entries it
+// knows at once. Any process that reaches both sides clears the anchors in the cache and
+// removes the entries. More than 10,000 entries are one for all anchors, after which the
+// whole cache begins anew. Writes of unknown outcome are in the journal as well, for two
+// minutes, or until another write of the record shows that they will not come any more;
+// and so are those whose marks the cache does not confirm to be gone.
+//
+// While the store is down, cached values are served, and everything else fails with
+// [ErrUnavailable]; writes leave no mark behind that does not go by itself. With
+// Options.Strict reads ask the store, and so fail too, once the last look is two periods
+// old.
+//
+// The journal needs a store that is a driver.Ledger, as those of backends/memory and
+// backends/mongo are. [Graph.Check] looks for what should not be in the cache.
+//
+// # Rolling deploys
+//
+// Versions of a program with different schemas may run side by side, in any order. They
+// invalidate each other: indexes, by the names of their fields, and CacheScans are
+// registered in the store, and every version marks the anchors of all that are. What is new is
+// used for caching when every writer knows of it, which takes four LookPeriods and three
+// HoldTTL; queries are answered without until then, and [Query.Explain] says so. A kind that nobody has
+// registered before need not wait. What no version has registered for seven days is
+// forgotten. Records in two layouts are cached beside each other, at the price of a load
+// each.
 //
 // # Writes by other programs
 //

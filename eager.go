@@ -172,6 +172,8 @@ type Pair[T, E any] struct {
 // Edges whose object does not exist are left out, and make room for others under Limit.
 func (q Query[T, E]) WithObjects(ctx context.Context, c Conn) (pairs []Pair[T, E], err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "query", q.name())
+	defer op.end(&err)
 	q.src.refineEdges("WithObjects", 0)
 	var failed error
 	err = q.each(ctx, c.conn(), false, nil, func(o *T, r *row) bool {

@@ -121,6 +121,8 @@ func (k *EdgeKind[A, B, D]) Add(ctx context.Context, c Conn, from ID[A], to ID[B
 // has been replaced.
 func (k *EdgeKind[A, B, D]) AddEdge(ctx context.Context, c Conn, e Edge[A, B, D]) (created bool, err error) {
 	defer wrapEdge(&err, "add", k.core.name, string(e.From), string(e.To))
+	ctx, op := c.conn().g.start(ctx, "add", k.core.name)
+	defer op.end(&err)
 	if err := k.core.check(c.conn(), string(e.From), string(e.To)); err != nil {
 		return false, err
 	}
@@ -187,7 +189,7 @@ func (c conn) addEdge(ctx context.Context, k *edgeKind, e driver.Edge) (created 
 				return true, err
 			}
 		}
-		err := c.mutate(ctx, k.touchedWith(old, e.From, e.To), func(ctx context.Context, s *session) (err error) {
+		err := c.mutate(ctx, exactly(k.touchedWith(old, e.From, e.To)...), func(ctx context.Context, s *session) (err error) {
 			a := adding{session: s, kind: k, edge: e, expected: old}
 			created, err = a.run(ctx)
 			return err
@@ -361,6 +363,8 @@ func (a *adding) takeBack(ctx context.Context, replaced *driver.Edge) error {
 // Remove removes the edge. It returns [ErrNotFound] if there is none.
 func (k *EdgeKind[A, B, D]) Remove(ctx context.Context, c Conn, from ID[A], to ID[B]) (err error) {
 	defer wrapEdge(&err, "remove", k.core.name, string(from), string(to))
+	ctx, op := c.conn().g.start(ctx, "remove", k.core.name)
+	defer op.end(&err)
 	if err := k.core.check(c.conn(), string(from), string(to)); err != nil {
 		return err
 	}
@@ -373,6 +377,8 @@ func (k *EdgeKind[A, B, D]) Remove(ctx context.Context, c Conn, from ID[A], to I
 // other kind.
 func (k *EdgeKind[A, B, D]) ChangeKind(ctx context.Context, c Conn, from ID[A], to ID[B], other *EdgeKind[A, B, D]) (err error) {
 	defer wrapEdge(&err, "change kind of", k.core.name, string(from), string(to))
+	ctx, op := c.conn().g.start(ctx, "change_kind", k.core.name)
+	defer op.end(&err)
 	if err := k.core.check(c.conn(), string(from), string(to)); err != nil {
 		return err
 	}
@@ -413,7 +419,7 @@ func (c conn) writeEdge(ctx context.Context, k, other *edgeKind, from, to string
 			}
 			w.Expect = present.Version
 		}
-		err := c.mutate(ctx, anchors, func(ctx context.Context, s *session) error { return s.writeEdge(ctx, w, other) })
+		err := c.mutate(ctx, exactly(anchors...), func(ctx context.Context, s *session) error { return s.writeEdge(ctx, w, other) })
 		if errors.Is(err, errChanged) {
 			return false, nil
 		}
@@ -459,6 +465,8 @@ func decodeEdge[A, B, D any](k *edgeKind, from, to string, e *edge) (Edge[A, B, 
 // to read the store; the default is [Cached].
 func (k *EdgeKind[A, B, D]) Get(ctx context.Context, c Conn, from ID[A], to ID[B], fresh ...Freshness) (_ *Edge[A, B, D], err error) {
 	defer wrapEdge(&err, "get", k.core.name, string(from), string(to))
+	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
+	defer op.end(&err)
 	edges, err := k.getMany(ctx, c.conn(), from, []ID[B]{to}, freshness(fresh))
 	if err != nil {
 		return nil, err
@@ -474,6 +482,8 @@ func (k *EdgeKind[A, B, D]) Get(ctx context.Context, c Conn, from ID[A], to ID[B
 // target may be given more than once. fresh is that of [EdgeKind.Get].
 func (k *EdgeKind[A, B, D]) GetMany(ctx context.Context, c Conn, from ID[A], targets []ID[B], fresh ...Freshness) (_ map[ID[B]]*Edge[A, B, D], err error) {
 	defer wrapEdge(&err, "get", k.core.name, string(from), "")
+	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
+	defer op.end(&err)
 	return k.getMany(ctx, c.conn(), from, targets, freshness(fresh))
 }
 

@@ -98,9 +98,14 @@ func (e *fixtureEngine) withSchema(t testing.TB, s *graphcache.Schema, set ...fu
 		Cache: n.fcache, Logger: slog.New(slog.DiscardHandler), TTL: 10 * time.Minute,
 		ReadTimeout: fixturePatience, LoadTimeout: fixturePatience, LeaseTTL: 3 * fixturePatience,
 		HoldTimeout: fixturePatience, WriteTimeout: fixturePatience, HoldTTL: 4 * fixturePatience,
+		// No look disturbs a test that counts calls or stops them.
+		LookPeriod: fixturePatience / 2, WhenCacheDown: graphcache.Fail,
 	}
 	for _, f := range set {
 		f(opts)
+	}
+	if opts.TTL > 0 {
+		opts.LookPeriod = min(opts.LookPeriod, opts.TTL/10)
 	}
 	var err error
 	if n.Graph, err = graphcache.Open(t.Context(), s, n.fstore, opts); err != nil {
@@ -177,6 +182,8 @@ func (e *fixtureEngine) anchors(t testing.TB, read func()) []string {
 	defer e.on(nil)
 	read()
 	e.settle(t)
+	mu.Lock()
+	defer mu.Unlock()
 	return keys
 }
 
@@ -345,5 +352,5 @@ func (e *fixtureEngine) consistent(t testing.TB, users []fixtureUserID, posts ..
 // fixtureDefaults sets every option but the cache and the logger to its default, for
 // tests whose time is that of a bubble.
 func fixtureDefaults(o *graphcache.Options) {
-	*o = graphcache.Options{Cache: o.Cache, Logger: o.Logger}
+	*o = graphcache.Options{Cache: o.Cache, Logger: o.Logger, WhenCacheDown: graphcache.Fail}
 }

@@ -29,6 +29,8 @@ type request struct {
 	// direct requests are answered by the store and not cached: no anchor covers
 	// what they depend on. Their field says what they ask for.
 	direct bool
+	// bypass requests are answered by the store this time, and fill nothing.
+	bypass bool
 
 	// What the store is asked for if it comes to that.
 	op     driver.Op
@@ -54,6 +56,7 @@ type request struct {
 	foreign    bool // the primary value has another schema's layout: look in the field
 	flight     *flight
 	leads      bool // this request's caller started the flight
+	way        way  // for tracing
 }
 
 // value is a fragment's content: what an envelope carries, decoded as far as lists
@@ -277,7 +280,7 @@ func (r *request) judge(e driver.Entry) protocol.Found {
 		found, err = r.accept(env.flags, env.body)
 	}
 	if err != nil {
-		r.kind.counters.corrupt.Add(1)
+		r.kind.counters.foundCorrupt(err)
 	}
 	return found
 }

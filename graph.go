@@ -33,7 +33,6 @@ type shared struct {
 	flights     flights
 	loads       chan struct{}               // one element for each store read under way
 	releases    chan struct{}               // one for each refused write whose marks are being taken off
-	retries     chan struct{}               // one for each write that goes on trying to
 	closing     chan struct{}               // closed by Close
 	stopLooking func(context.Context) error // nil if there are no looks
 
@@ -41,6 +40,10 @@ type shared struct {
 
 	watches sync.WaitGroup // calls of Watch; none begins once the graph is closed
 
+	ledger      driver.Ledger // nil if the store has none
+	looks       looks
+	journal     journal
+	registry    registry
 	generations map[string]*atomic.Uint64 // of the kinds, by name
 
 	dropped   func(anchor) bool // set by tests
@@ -65,9 +68,9 @@ type boundKind struct {
 	counters    *kindCounters
 	space       keyspace
 	generation  *atomic.Uint64
-	indexes     []*index  // of an object kind; writes hold the anchors of all of them
-	building    *building // nil if the store has built all of them
-	indexed     []string  // names at the top of a document that the indexes depend on
+	indexes     []*index                    // of an object kind; writes hold the anchors of all of them
+	building    *building                   // nil if the store has built all of them
+	registered  *atomic.Pointer[registered] // of an object kind
 }
 
 func (k *boundKind) plan() *plan.Plan {
@@ -105,31 +108,36 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 		counters:    map[string]*kindCounters{},
 		loads:       make(chan struct{}, o.MaxLoads),
 		releases:    make(chan struct{}, maxReleases),
-		retries:     make(chan struct{}, maxRetries),
 		closing:     make(chan struct{}),
 		namespaces:  map[string]*Graph{},
 		generations: map[string]*atomic.Uint64{},
 	}
 	s.flights.m = map[flightKey]*flight{}
 	for _, k := range schema.objects {
-		s.counters[k.name] = new(kindCounters)
+		s.counters[k.name] = &kindCounters{kind: k.name, logger: o.Logger}
 	}
 	for _, k := range schema.edges {
-		s.counters[k.name] = new(kindCounters)
+		s.counters[k.name] = &kindCounters{kind: k.name, logger: o.Logger}
 	}
 	for name := range s.counters {
 		s.generations[name] = new(atomic.Uint64)
 	}
-	if err := s.look(ctx, store); err != nil {
-		return nil, fmt.Errorf("graphcache: open: read the generations of the kinds: %w", err)
+	s.looks.init()
+	s.journal.init()
+	s.registry.init(s)
+	s.ledger, _ = store.(driver.Ledger)
+	if err := s.openLedger(ctx); err != nil {
+		return nil, err
 	}
 	g, err := s.open(ctx, store, keyspace{database: id})
 	if err != nil {
 		return nil, err
 	}
 	s.namespaces[""] = g
-	s.keepLooking(store)
-	s.watchCache(store)
+	if o.Cache != nil {
+		s.keepLooking()
+		s.watchCache()
+	}
 	return g, nil
 }
 
@@ -156,7 +164,7 @@ func (s *shared) bind(store driver.Store, space keyspace) *Graph {
 	}
 	for _, k := range s.schema.objects {
 		b := g.bind(k.name, k, nil, k.plan.Fingerprint(), objectAnchor, indexAnchor, kindAnchor)
-		b.setIndexes(s.schema.indexesOf(k))
+		b.indexes, b.registered = s.schema.indexesOf(k), s.registry.kinds[k.name]
 		b.building = newBuilding(store, b, s.opts.LookPeriod)
 		g.objects[k] = b
 	}

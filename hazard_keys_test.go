@@ -36,6 +36,8 @@ func hazardKeysOf(t testing.TB, e *fixtureEngine, read func()) []driver.Lookup {
 	defer e.on(nil)
 	read()
 	e.settle(t)
+	mu.Lock()
+	defer mu.Unlock()
 	return keys
 }
 

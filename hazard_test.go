@@ -36,11 +36,18 @@ func (a *hazardActor) start(t testing.TB) {
 	a.started = true
 	a.arrived, a.proceed, a.done = make(chan string, 64), make(chan struct{}), make(chan struct{})
 	a.e.on(func(c fixtureCall) backendtest.Fault {
-		if c.Method == "Generations" {
-			return backendtest.Fault{} // the look is no step of the actor
+		if c.is("Look", "Owe", "Settle") {
+			return backendtest.Fault{} // what the process does by itself is no step of the actor
 		}
-		a.arrived <- c.Method
-		<-a.proceed
+		select {
+		case <-a.done: // so this is not, either
+		default:
+			a.arrived <- c.Method
+			select {
+			case <-a.proceed:
+			case <-a.done:
+			}
+		}
 		if a.fault != nil {
 			return a.fault(c)
 		}

@@ -240,9 +240,8 @@ func (ix *index) appendTouched(anchors []anchor, before, after *driver.Document)
 
 func compareEntries(a, b entry) int { return slices.CompareFunc(a.values, b.values, driver.Compare) }
 
-// setIndexes gives the kind its indexes.
-func (k *boundKind) setIndexes(indexes []*index) {
-	k.indexes = indexes
+// fieldsOf returns the names at the top of a document that the indexes depend on.
+func fieldsOf(indexes []*index) (fields []string) {
 	for _, ix := range indexes {
 		for _, c := range ix.columns {
 			names := c.Path[:1]
@@ -250,22 +249,30 @@ func (k *boundKind) setIndexes(indexes []*index) {
 				names = append(slices.Clip(names), c.Was[0]...)
 			}
 			for _, name := range names {
-				if !slices.Contains(k.indexed, name) {
-					k.indexed = append(k.indexed, name)
+				if !slices.Contains(fields, name) {
+					fields = append(fields, name)
 				}
 			}
 		}
 	}
+	return fields
+}
+
+// hasIndexes reports whether this program, or another version of it, has an index of the
+// kind.
+func (k *boundKind) hasIndexes() bool {
+	return len(k.indexes)+len(k.registered.Load().indexes) > 0
 }
 
 // indexedFields returns what an object's entries in the indexes depend on, for a write
 // that is only valid as long as it does not change.
 func (k *boundKind) indexedFields(doc driver.Document) driver.Document {
-	if len(k.indexed) == 0 {
+	names := k.registered.Load().fields
+	if len(names) == 0 {
 		return nil
 	}
-	fields := make(driver.Document, len(k.indexed))
-	for i, name := range k.indexed {
+	fields := make(driver.Document, len(names))
+	for i, name := range names {
 		v, _ := doc.Get(name)
 		fields[i] = driver.Field{Name: name, Value: v}
 	}

@@ -51,7 +51,9 @@ var (
 	indexSchema = graphcache.NewSchema(indexUsers, indexOthers, indexSeats, indexByTeam)
 )
 
-func indexEngine(t testing.TB) *fixtureEngine { return fixtureNew(t).withSchema(t, indexSchema) }
+func indexEngine(t testing.TB) *fixtureEngine {
+	return (&fixtureEngine{store: memory.NewStore(nil), cache: memory.NewCache(nil)}).withSchema(t, indexSchema)
+}
 
 // indexNew is a user that breaks no index.
 func indexNew(id indexID) *indexUser { return &indexUser{ID: id, Email: string(id) + "@x"} }

@@ -2,10 +2,8 @@ package graphcache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
-	"time"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -47,7 +45,13 @@ func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
 		return nil, err
 	}
 	ids := []string{r.id}
+	if b.registered.Load().alien {
+		return nil, g.shared.raiseKinds(ctx, []string{b.name}) // what it was before is not known
+	}
 	anchors, err := g.cachedEntries(ctx, b, ids)
+	if err != nil && ctx.Err() == nil && g.shared.ledger != nil && g.shared.opts.WhenCacheDown != Fail {
+		return nil, g.shared.raiseKinds(ctx, []string{b.name}) // the same
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
 // cachedEntries returns the anchors of the objects, of what is cached of the whole kind,
 // and of the entries in indexes that the objects have as they are in the cache.
 func (g *Graph) cachedEntries(ctx context.Context, b *boundKind, ids []string) (anchors []anchor, err error) {
-	if b.object.scans {
+	if b.registered.Load().scans {
 		anchors = append(anchors, anchor{typ: kindAnchor, kind: b.name})
 	}
 	reqs := make([]request, len(ids))
@@ -76,7 +80,7 @@ func (g *Graph) cachedEntries(ctx context.Context, b *boundKind, ids []string) (
 		anchors = append(anchors, b.touched(id, nil, nil)...)
 		reqs[i] = b.objectRequest(id)
 	}
-	if len(b.indexes) == 0 || g.shared.opts.Cache == nil {
+	if !b.hasIndexes() || g.shared.opts.Cache == nil {
 		return anchors, nil
 	}
 	if err := g.lookup(ctx, reqs); err != nil {
@@ -112,7 +116,7 @@ func (r *request) cachedDocument() driver.Document {
 // storedEntries returns the anchors of the entries in indexes that the objects have in
 // the store.
 func (g *Graph) storedEntries(ctx context.Context, b *boundKind, ids []string) (anchors []anchor, err error) {
-	if len(b.indexes) == 0 {
+	if !b.hasIndexes() {
 		return nil, nil
 	}
 	results, err := g.conn().read(ctx, driver.Step{Op: driver.GetObjects, Kind: b.name, IDs: ids})
@@ -154,6 +158,11 @@ func (r edgeRef) anchors(_ context.Context, g *Graph) ([]anchor, error) {
 // elsewhere, name it with each of its ends.
 func (g *Graph) Invalidate(ctx context.Context, refs ...Ref) (err error) {
 	defer wrap(&err, "invalidate", "", "")
+	ctx, op := g.start(ctx, "invalidate", "")
+	defer op.end(&err)
+	if err := g.shared.lookFirst(ctx); err != nil {
+		return err
+	}
 	var anchors []anchor
 	for _, r := range refs {
 		if r == nil {
@@ -168,7 +177,7 @@ func (g *Graph) Invalidate(ctx context.Context, refs ...Ref) (err error) {
 	if len(anchors) == 0 || g.shared.opts.Cache == nil {
 		return nil
 	}
-	return g.mutate(ctx, anchors, func(context.Context, *session) error { return nil })
+	return g.mutate(ctx, exactly(anchors...), func(context.Context, *session) error { return nil })
 }
 
 // InvalidateKind drops everything that is cached of the kinds, in all namespaces, when
@@ -197,25 +206,4 @@ func (g *Graph) InvalidateKind(ctx context.Context, kinds ...Kind) (err error) {
 		}
 	}
 	return g.shared.raiseKinds(ctx, names)
-}
-
-// raiseKinds raises the generations of the kinds.
-func (s *shared) raiseKinds(ctx context.Context, names []string) error {
-	store := s.root().store
-	keeper, ok := store.(driver.Generations)
-	if !ok {
-		return fmt.Errorf("the store (%s) keeps no generations: %w", store.Capabilities().Name, errors.ErrUnsupported)
-	}
-	if !s.begin() {
-		return errClosed
-	}
-	defer s.end()
-	timed, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
-	defer cancel()
-	// More than any counter was before the database was restored, if it was: a count
-	// of calls does not get ahead of the clock.
-	if err := keeper.Raise(timed, names, uint64(time.Now().UnixMilli())); err != nil {
-		return fmt.Errorf("raise the generations: %w", err)
-	}
-	return s.look(ctx, store)
 }

@@ -5,7 +5,6 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -26,10 +25,14 @@ func (k *boundKind) touched(id string, before, after *driver.Document) []anchor 
 	if before == nil && after == nil {
 		return anchors
 	}
+	reg := k.registered.Load()
 	for _, ix := range k.indexes {
 		anchors = ix.appendTouched(anchors, before, after)
 	}
-	if k.object.scans {
+	for _, ix := range reg.indexes {
+		anchors = ix.appendTouched(anchors, before, after)
+	}
+	if reg.scans {
 		anchors = append(anchors, anchor{typ: kindAnchor, kind: k.name})
 	}
 	return anchors
@@ -66,6 +69,9 @@ func (k *edgeKind) touchedWith(old *driver.Edge, from, to string) []anchor {
 	return anchors
 }
 
+// exactly returns the anchors whatever is registered: those of edges and of objects alone.
+func exactly(anchors ...anchor) func() []anchor { return func() []anchor { return anchors } }
+
 // touchedBy returns the anchors that a write has touched which is Done, going by the
 // record that it met.
 func (g *Graph) touchedBy(w *driver.Write, r *driver.WriteResult) (anchors []anchor) {
@@ -95,9 +101,10 @@ type session struct {
 	tx        bool            // the store is a transaction: what fails in it is never committed
 	stamp     driver.Stamp    // the latest of the session's writes
 	unknown   bool            // a write was sent and its outcome is not known
+	record    string          // of the only such write, if another write of the record ends the doubt
 	held      map[anchor]bool // or to be held before the commit; nil without a cache
 	unheld    []anchor        // touched all the same: see meet
-	abandoned bool            // marks were left to their deadline
+	abandoned bool            // the cache did not confirm that the marks are gone
 }
 
 // meet looks for anchors that a write which is Done has touched and that are not held,
@@ -115,7 +122,7 @@ func (s *session) meet(w *driver.Write, r *driver.WriteResult) {
 		}
 	}
 	if len(s.unheld) > known {
-		s.g.kinds[w.Kind].counters.unheld.Add(1)
+		s.g.kinds[w.Kind].counters.metUnheld()
 	}
 }
 
@@ -142,6 +149,7 @@ func (s *session) write(ctx context.Context, w driver.Write) (driver.WriteResult
 // not known before one that was refused.
 func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver.WriteResult, error) {
 	s.g.shared.storeWrites.Add(1)
+	fences := s.fences(writes)
 	results, err := s.store.Write(ctx, writes)
 	for len(results) < len(writes) {
 		results = append(results, driver.WriteResult{})
@@ -153,11 +161,13 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 		switch r.Outcome {
 		case driver.Unknown:
 			unknown = true
+			s.doubt(&writes[i])
 		case driver.Refused:
 			refused = true
 		case driver.Done:
 			c.writes.Add(1)
 			s.meet(&writes[i], &results[i])
+			s.g.shared.journal.fenced(fences[i])
 		case driver.Conflict:
 			c.conflicts.Add(1)
 		}
@@ -174,11 +184,48 @@ func (s *session) writeAll(ctx context.Context, writes []driver.Write) ([]driver
 	return results, nil
 }
 
+// recordKey names the record that a write changes.
+func (g *Graph) recordKey(w *driver.Write) string {
+	switch k := g.kinds[w.Kind]; {
+	case w.Object != nil:
+		return k.anchorKey(objectAnchor, w.Object.ID)
+	case k.edge.toOne:
+		return k.anchorKey(outAnchor, w.Edge.From)
+	default:
+		return k.anchorKey(outAnchor, w.Edge.From) + "\x00" + w.Edge.To
+	}
+}
+
+// fences returns, by write, what is in the journal for writes of the same record.
+func (s *session) fences(writes []driver.Write) map[int][]fence {
+	j := &s.g.shared.journal
+	if s.tx || !j.any.Load() {
+		return nil
+	}
+	fences := map[int][]fence{}
+	for i := range writes {
+		if found := j.fences(s.g.recordKey(&writes[i])); len(found) > 0 {
+			fences[i] = found
+		}
+	}
+	return fences
+}
+
+// doubt notes a write of unknown outcome. If it expects a version, a later write of the
+// record ends the doubt, since versions do not come back.
+func (s *session) doubt(w *driver.Write) {
+	if s.record = ""; !s.unknown && w.Expect != 0 {
+		s.record = s.g.recordKey(w)
+	}
+	s.unknown = true
+}
+
 // mutate runs fn, which writes the store, while the anchors are held in the cache.
 // It honours ctx until the first hold is sent; from there on it runs to the end
 // under its own deadlines, because a write that is dropped half-way has an outcome
-// that nobody knows. fn must only touch the anchors given, and runs once.
-func (g *Graph) mutate(ctx context.Context, anchors []anchor, fn func(context.Context, *session) error) error {
+// that nobody knows. fn must only touch the anchors that touched returns, which is
+// called when it is known what other versions of the program cache under. Both run once.
+func (g *Graph) mutate(ctx context.Context, touched func() []anchor, fn func(context.Context, *session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -186,7 +233,10 @@ func (g *Graph) mutate(ctx context.Context, anchors []anchor, fn func(context.Co
 		return errClosed
 	}
 	defer g.shared.end()
-	m := mutation{g: g, anchors: anchors, session: session{g: g, store: g.store}}
+	if err := g.shared.lookFirst(ctx); err != nil {
+		return err
+	}
+	m := mutation{g: g, anchors: touched(), session: session{g: g, store: g.store}}
 	return m.run(context.WithoutCancel(ctx), fn)
 }
 
@@ -199,53 +249,67 @@ type mutation struct {
 	held    []bool // by key: the token may be there, or what was filled without it
 	token   string
 	wrote   bool
-	late    bool // the store was written before the holds were asked for
-	tries   int  // of the release
+	late    bool     // there are no holds, and what was filled without them is cleared
+	tries   int      // of the release
+	owed    []string // what the journal was told before the store was written
 	err     error
 }
 
 func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) error) error {
 	if m.g.shared.opts.Cache == nil {
-		m.write(ctx, fn)
+		began := time.Now()
+		m.g.shared.wrote(ctx, began, protocol.WriteStore, m.write(ctx, fn))
 		return m.err
 	}
 	m.token = crand.Text()
 	m.prepare()
-	var w protocol.Writer
+	m.steps(ctx, protocol.Writer{}, protocol.PlaceHolds, fn)
+	return m.err
+}
+
+// steps does what is to be done until the write is finished.
+func (m *mutation) steps(ctx context.Context, w protocol.Writer, action protocol.WriteAction, fn func(context.Context, *session) error) {
 	start := time.Now()
-	for action := protocol.PlaceHolds; ; {
+	for {
 		var ev protocol.WriteEvent
+		began := time.Now()
 		switch action {
 		case protocol.PlaceHolds:
 			ev = m.hold(ctx, start)
+		case protocol.Owe:
+			if ev = m.owe(ctx); ev == protocol.OweFailed && !m.wrote && len(m.anchors) > 0 {
+				m.counters(0).refusedWrite(m.err)
+			}
 		case protocol.WriteStore:
 			m.err = nil
 			ev = m.write(ctx, fn)
 			m.clearUnheld(ctx)
 		case protocol.ReleaseHolds:
-			if w.Failed && !m.late && m.inBackground(func() { m.releaseRefused(ctx, w) }) {
-				return m.err
+			if w.Failed && m.inBackground(func() { m.releaseRefused(ctx, w) }) {
+				return
 			}
 			ev = m.release(ctx)
 		default:
-			m.finish(ctx, w)
-			return m.err
+			m.finish(w)
+			return
 		}
+		m.did(ctx, began, action, ev)
 		w, action = w.Step(ev)
 	}
 }
 
 // clearUnheld clears the anchors that the store was found to have been written under
-// without a hold. Should the cache not confirm the holds, a release clears them as well;
-// should it not confirm that either, the write is acknowledged like any other whose
-// release is not confirmed: it is counted, and tried on.
+// without a hold: a release clears what it finds no mark on. Should the cache not confirm
+// it, the journal takes them.
 func (m *mutation) clearUnheld(ctx context.Context) {
 	if len(m.session.unheld) == 0 {
 		return
 	}
-	late := mutation{g: m.g, anchors: m.session.unheld, late: true, session: session{g: m.g, stamp: m.session.stamp}}
-	// Its error is that of holds, which are not what counts here.
-	_ = late.run(ctx, func(context.Context, *session) error { return nil })
+	late := mutation{g: m.g, anchors: m.session.unheld, late: true, wrote: true, session: session{g: m.g, stamp: m.session.stamp}}
+	late.token = crand.Text()
+	late.prepare()
+	w, action := protocol.Writer{}.Step(protocol.Written)
+	late.steps(ctx, w, action, nil)
 }
 
 // prepare makes the keys of the anchors, each once.
@@ -279,8 +343,11 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 	for i, key := range m.keys {
 		holds[i] = driver.Hold{Anchor: key, Token: m.token, TTL: opts.HoldTTL}
 	}
+	if time.Since(start) >= opts.HoldTimeout && m.journals() {
+		return protocol.HoldsFailed // the caller has waited long enough
+	}
 	outcomes, err := opts.Cache.Hold(ctx, holds)
-	m.g.countCacheError(err)
+	m.g.shared.countCacheError(err)
 	placed := err == nil
 	for i := range holds {
 		outcome := driver.Unknown
@@ -301,13 +368,88 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 	return protocol.HoldsFailed
 }
 
+// journals reports whether the journal may take what the cache does not.
+func (m *mutation) journals() bool {
+	s := m.g.shared
+	return s.ledger != nil && (m.wrote || s.opts.WhenCacheDown != Fail)
+}
+
+// owe puts the anchors into the journal. Before the write it is as good as a hold, for
+// those who know of it, if it has not taken too long: others wait for the entry's window
+// from when they see it, which is at the earliest now. After the write this process goes
+// on trying by itself, should the store not take it.
+func (m *mutation) owe(ctx context.Context) protocol.WriteEvent {
+	s := m.g.shared
+	j := &s.journal
+	limit := 2*s.opts.HoldTimeout + time.Second
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if m.wrote {
+		keys := m.keys
+		if m.session.unknown {
+			token := m.token
+			if m.owed != nil {
+				token = crand.Text() // others count the longer window anew
+			}
+			keys = j.doubt(keys, token, m.session.record)
+		} else {
+			keys = j.open(m.left(), m.token)
+			j.close(keys, m.session.stamp)
+		}
+		if err := s.save(ctx, keys); err != nil {
+			return protocol.OweFailed
+		}
+		if s.opts.WhenCacheDown == Wait && !m.session.unknown {
+			// A mark that the cache has lost may have let others fill.
+			_ = sleep(context.WithoutCancel(ctx), 2*s.opts.LookPeriod)
+		}
+		return protocol.Owed
+	}
+	if !m.journals() {
+		return protocol.OweFailed
+	}
+	keys := j.open(m.keys, m.token)
+	err := s.save(ctx, keys)
+	if err == nil && time.Since(start) > limit {
+		err = fmt.Errorf("the journal took %v", time.Since(start))
+	}
+	if err != nil {
+		m.err = errors.Join(m.err, fmt.Errorf("the journal did not take them either: %w", err))
+		j.close(keys, "")
+		return protocol.OweFailed
+	}
+	m.owed = keys
+	if s.opts.WhenCacheDown == Wait {
+		// Not after the write: who reads the store would see it before those who have
+		// not looked stop reading the cache.
+		_ = sleep(context.WithoutCancel(ctx), 2*s.opts.LookPeriod)
+	}
+	return protocol.Owed
+}
+
+// left returns the keys whose marks may not have been taken off.
+func (m *mutation) left() (keys []string) {
+	for i, key := range m.keys {
+		if m.held[i] {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // write runs fn under the deadline of a write.
 func (m *mutation) write(ctx context.Context, fn func(context.Context, *session) error) protocol.WriteEvent {
 	ctx, cancel := context.WithTimeout(ctx, m.g.shared.opts.WriteTimeout)
 	defer cancel()
 	m.wrote = true
 	m.err = fn(ctx, &m.session)
-	if m.session.unknown {
+	return m.session.event()
+}
+
+// event says what has become of the session's writes.
+func (s *session) event() protocol.WriteEvent {
+	if s.unknown {
 		return protocol.WriteUnknown
 	}
 	return protocol.Written
@@ -330,15 +472,15 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 		return protocol.Released
 	}
 	outcomes, err := opts.Cache.Release(ctx, releases)
-	m.g.countCacheError(err)
+	m.g.shared.countCacheError(err)
 	m.tries++
 	confirmed := err == nil
 	for i := range releases {
 		switch {
 		case i >= len(outcomes) || outcomes[i] == driver.Unknown:
 			confirmed = false
-		case outcomes[i] == driver.Refused && m.wrote && m.tries == 1:
-			m.counters(which[i]).lostHolds.Add(1)
+		case outcomes[i] == driver.Refused && m.wrote && m.tries == 1 && !m.late:
+			m.counters(which[i]).lostHold()
 		}
 	}
 	if confirmed {
@@ -368,13 +510,9 @@ func (m *mutation) inBackground(f func()) bool {
 	return started
 }
 
-const (
-	// maxReleases is how many refused writes may have their marks taken off in the
-	// background at once.
-	maxReleases = 64
-	// maxRetries is how many writes that were applied may go on trying to.
-	maxRetries = 1024
-)
+// maxReleases is how many refused writes may have their marks taken off in the
+// background at once.
+const maxReleases = 64
 
 // releaseRefused takes the marks of a write off that was refused because not all of them
 // could be placed.
@@ -382,46 +520,20 @@ func (m *mutation) releaseRefused(ctx context.Context, w protocol.Writer) {
 	for action := protocol.ReleaseHolds; action == protocol.ReleaseHolds; {
 		w, action = w.Step(m.release(ctx))
 	}
-	m.finish(ctx, w)
+	m.finish(w)
 }
 
-// finish counts what was left standing. If the write was applied, it goes on trying to
-// take the marks off: should the cache have lost them, others may have filled in the
-// value from before the write, which a release clears.
-func (m *mutation) finish(ctx context.Context, w protocol.Writer) {
-	if m.session.abandoned = w.Abandoned; !w.Abandoned {
-		return
-	}
-	for i := range m.keys {
-		if m.held[i] {
-			m.counters(i).abandonedHolds.Add(1)
-		}
-	}
-	if (m.wrote || m.late) && !m.session.unknown {
-		select {
-		case m.g.shared.retries <- struct{}{}:
-			go m.releaseLater(ctx)
-		default: // the deadline of the marks must do
-		}
-	}
-}
-
-// releaseLater releases until it is confirmed, at most until all values from before the
-// write have expired. It ends with the graph, and neither Settle nor Close waits for it:
-// the cache may be away for good.
-func (m *mutation) releaseLater(ctx context.Context) {
+// finish counts what was left standing, and hands it to the journal.
+func (m *mutation) finish(w protocol.Writer) {
 	s := m.g.shared
-	defer func() { <-s.retries }()
-	defer m.g.logPanic(ctx, "release")
-	end := time.Now().Add(s.opts.TTL)
-	for pause := 10 * time.Millisecond; time.Now().Before(end); pause = min(2*pause, time.Second) {
-		select {
-		case <-s.closing:
-			return
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
-		if m.release(ctx) == protocol.Released {
-			return
+	m.session.abandoned = w.Abandoned || w.Owed
+	if m.owed != nil {
+		s.journal.close(m.owed, m.session.stamp)
+	} else if w.Abandoned || w.Owed {
+		for i := range m.keys {
+			if m.held[i] {
+				m.counters(i).abandonedHolds.Add(1)
+			}
 		}
 	}
 }

@@ -2,6 +2,9 @@ package graphcache
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -9,44 +12,151 @@ import (
 )
 
 // A look is what every process reads from the store each LookPeriod to learn what other
-// processes have decided: so far the generations of the kinds. A value in the cache of
-// an earlier generation than the one that a process knows is no value to it.
+// processes have decided (driver.Ledger): the journal, the registry, and the generations
+// of the kinds. What the protocol promises across processes rests on how long ago the
+// last look was:
+//
+//   - A write whose last look began more than one and a half periods ago looks first, so
+//     it knows of every index that is in use: none is used before two periods and the
+//     longest write have passed.
+//   - A read whose last look began more than two periods ago goes to the store: the
+//     process was paused, and may not know what was journalled meanwhile. If the look
+//     fails, because the store is down, the cache is believed all the same, unless
+//     Options.Strict says otherwise.
 
-// look reads the generations, if the store keeps them.
-func (s *shared) look(ctx context.Context, store driver.Store) error {
-	keeper, ok := store.(driver.Generations)
-	if !ok {
-		return nil
+// looks is what a process knows of its looks. Times are nanoseconds since start.
+type looks struct {
+	start   time.Time
+	began   atomic.Int64 // the last one that succeeded
+	trusted atomic.Int64 // until then the cache answers reads
+	stamp   atomic.Pointer[driver.Stamp]
+
+	done, failed atomic.Int64 // how many
+
+	mu      sync.Mutex
+	running *looking
+}
+
+// looking is a look under way. err is set before done is closed.
+type looking struct {
+	done chan struct{}
+	err  error
+}
+
+// init has the cache trusted for good, until a look says more.
+func (l *looks) init() {
+	l.start = time.Now()
+	l.trusted.Store(math.MaxInt64)
+}
+
+func (l *looks) now() int64 { return int64(time.Since(l.start)) }
+
+// age returns how long ago the last look began that succeeded.
+func (l *looks) age() time.Duration { return time.Duration(l.now() - l.began.Load()) }
+
+// leastLookTimeout keeps short periods from making every look on a busy machine fail.
+const leastLookTimeout = 500 * time.Millisecond
+
+// look looks, or waits for the look under way.
+func (s *shared) look(ctx context.Context) error {
+	l := &s.looks
+	l.mu.Lock()
+	running := l.running
+	if running == nil {
+		running = &looking{done: make(chan struct{})}
+		l.running = running
+		l.mu.Unlock()
+		running.err = s.lookOnce(context.WithoutCancel(ctx))
+		l.mu.Lock()
+		l.running = nil
+		l.mu.Unlock()
+		close(running.done)
+		return running.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.LoadTimeout)
+	l.mu.Unlock()
+	select {
+	case <-running.done:
+		return running.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// lookAgain looks, and not before it was called.
+func (s *shared) lookAgain(ctx context.Context) error {
+	s.looks.mu.Lock()
+	running := s.looks.running
+	s.looks.mu.Unlock()
+	if running != nil {
+		select {
+		case <-running.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.look(ctx)
+}
+
+// lookOnce reads the ledger and takes in what it says. A panic of the store is an error.
+func (s *shared) lookOnce(ctx context.Context) (err error) {
+	l := &s.looks
+	began, moment := l.now(), time.Now()
+	defer func() {
+		if v := recover(); v != nil {
+			err = newPanicError(v)
+		}
+		if err != nil {
+			l.failed.Add(1)
+			if !s.opts.Strict {
+				l.trust(l.now(), s.opts.LookPeriod)
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, min(s.opts.LoadTimeout, max(s.opts.LookPeriod, leastLookTimeout)))
 	defer cancel()
-	now, err := keeper.Generations(ctx)
+	look, err := s.ledger.Look(ctx)
 	if err != nil {
 		return err
 	}
-	for name, n := range now {
-		if known := s.generations[name]; known != nil {
-			raise(known, n)
+	// The journal last: who finds an entry gone must have the generations that were
+	// raised before it went.
+	s.seeGenerations(look.Generations)
+	s.registry.see(look.Registry)
+	s.journal.see(look.Journal, moment)
+	l.stamp.Store(&look.Stamp)
+	l.began.Store(began)
+	l.trust(began, s.opts.LookPeriod)
+	l.done.Add(1)
+	return nil
+}
+
+// trust lets the cache answer reads for two periods from the moment.
+func (l *looks) trust(from int64, period time.Duration) {
+	l.trusted.Store(from + int64(2*period))
+}
+
+// trustsCache reports whether reads may be answered by the cache.
+func (s *shared) trustsCache() bool {
+	trusted := s.looks.trusted.Load()
+	return trusted == math.MaxInt64 || s.looks.now() <= trusted
+}
+
+// lookFirst makes sure that a write knows what is registered.
+func (s *shared) lookFirst(ctx context.Context) error {
+	if s.ledger == nil || s.opts.Cache == nil || s.looks.age() <= s.opts.LookPeriod*3/2 {
+		return nil
+	}
+	if err := s.look(ctx); err != nil {
+		if ctx.Err() != nil {
+			return err
 		}
+		return because(ErrUnavailable, "the store did not tell a write what is cached", err)
 	}
 	return nil
 }
 
-// raise sets known to n, unless it is more.
-func raise(known *atomic.Uint64, n uint64) {
-	for {
-		old := known.Load()
-		if n <= old || known.CompareAndSwap(old, n) {
-			return
-		}
-	}
-}
-
-// keepLooking looks every LookPeriod until the graph is closed.
-func (s *shared) keepLooking(store driver.Store) {
-	if _, ok := store.(driver.Generations); !ok || s.opts.Cache == nil {
-		return
-	}
+// keepLooking looks every LookPeriod, and drains the journal, until the graph is closed.
+func (s *shared) keepLooking() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	s.stopLooking = func(ctx context.Context) error {
@@ -60,38 +170,66 @@ func (s *shared) keepLooking(store driver.Store) {
 	}
 	go func() {
 		defer close(ended)
-		s.looks(ctx, store)
+		s.keepUp(ctx)
 	}()
 }
 
-// looks looks until ctx ends. It says so once when the store stops answering.
-func (s *shared) looks(ctx context.Context, store driver.Store) {
+// The pauses between attempts to drain what this process owes.
+const (
+	minDrainPause = 10 * time.Millisecond
+	maxDrainPause = time.Second
+)
+
+// keepUp looks and drains until ctx ends. It says so once when the store stops answering.
+func (s *shared) keepUp(ctx context.Context) {
 	ticker := time.NewTicker(s.opts.LookPeriod)
 	defer ticker.Stop()
-	failing := false
+	again := time.NewTimer(math.MaxInt64)
+	defer again.Stop()
+	pause, failing := minDrainPause, false
 	for {
+		tick := false
 		select {
 		case <-ctx.Done():
-			return
 		case <-ticker.C:
+			tick = true
+		case <-s.journal.kick:
+			pause = minDrainPause
+		case <-again.C:
+			pause = min(2*pause, maxDrainPause)
 		}
 		if ctx.Err() != nil {
 			return // select takes either
 		}
-		err := s.lookSafely(ctx, store)
-		if err != nil && !failing && ctx.Err() == nil {
-			s.opts.Logger.WarnContext(ctx, "graphcache: the store does not answer: kinds that another process invalidates are still served", "error", err)
+		if tick && s.ledger != nil {
+			err := s.look(ctx)
+			if err == nil {
+				err = s.registry.keep(ctx)
+			}
+			if err != nil && !failing && ctx.Err() == nil {
+				s.opts.Logger.WarnContext(ctx, "graphcache: the store does not answer a look: what other processes decide is not known here", "error", err, "strict", s.opts.Strict)
+			}
+			if err == nil && failing {
+				s.opts.Logger.InfoContext(ctx, "graphcache: the store answers looks again")
+			}
+			failing = err != nil
 		}
-		failing = err != nil
+		if s.drain(ctx) {
+			again.Reset(pause)
+		}
 	}
 }
 
-// lookSafely is look, but a panic of the store is an error.
-func (s *shared) lookSafely(ctx context.Context, store driver.Store) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = newPanicError(v)
-		}
-	}()
-	return s.look(ctx, store)
+// openLedger registers what the schema caches under and looks for the first time.
+func (s *shared) openLedger(ctx context.Context) error {
+	if s.ledger == nil || s.opts.Cache == nil {
+		return nil
+	}
+	if err := s.registry.register(ctx); err != nil {
+		return fmt.Errorf("graphcache: open: register the indexes: %w", err)
+	}
+	if err := s.look(ctx); err != nil {
+		return fmt.Errorf("graphcache: open: read the journal, the registry and the generations: %w", err)
+	}
+	return nil
 }

@@ -173,7 +173,7 @@ func TestInvalidateKindElsewhere(t *testing.T) {
 		}
 		third := shopAnother(t, e, period)
 		lookExpect(t, "a process opened then", "new", third, third)
-		if got := other.fstore.Calls("Generations"); got != 1 {
+		if got := other.fstore.Calls("Look"); got != 1 {
 			t.Errorf("%d looks in one period, want 1", got)
 		}
 	})
@@ -260,7 +260,7 @@ func TestInvalidateKindErrors(t *testing.T) {
 
 	// The kinds are raised, and then the look fails: it is safe to try again.
 	e.on(func(c fixtureCall) backendtest.Fault {
-		return backendtest.Fault{Action: changeFault(c, "Generations", backendtest.Fail)}
+		return backendtest.Fault{Action: changeFault(c, "Look", backendtest.Fail)}
 	})
 	if err := e.InvalidateKind(ctx, shopItems, shopBought, shopFlags); !errors.Is(err, graphcache.ErrUnavailable) {
 		t.Errorf("the look fails: %v, want ErrUnavailable", err)
@@ -292,10 +292,10 @@ func (l *lookLog) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *lookLog) lines() int {
+func (l *lookLog) count(what string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), "\n")
+	return strings.Count(l.b.String(), what)
 }
 
 // TestLookFails: a process whose looks fail, by errors or panics, says so once, and
@@ -315,10 +315,10 @@ func TestLookFails(t *testing.T) {
 				lookChange(t, e)
 				for round := range 2 {
 					other.on(func(c fixtureCall) backendtest.Fault {
-						if panics && c.is("Generations") {
+						if panics && c.is("Look") {
 							panic("no")
 						}
-						return backendtest.Fault{Action: changeFault(c, "Generations", backendtest.Fail)}
+						return backendtest.Fault{Action: changeFault(c, "Look", backendtest.Fail)}
 					})
 					if round == 0 {
 						fixtureMust(t, e.InvalidateKind(t.Context(), shopItems, shopBought, shopFlags))
@@ -327,8 +327,8 @@ func TestLookFails(t *testing.T) {
 					} else {
 						time.Sleep(10 * time.Second)
 					}
-					if n := log.lines(); n != round+1 {
-						t.Errorf("in round %d of failures there are %d lines in the log, want %d", round, n, round+1)
+					if n := log.count("does not answer a look"); n != round+1 {
+						t.Errorf("in round %d of failures there are %d lines about them in the log, want %d", round, n, round+1)
 					}
 					other.on(nil)
 					time.Sleep(time.Second + time.Millisecond)
@@ -345,14 +345,14 @@ func TestLookFails(t *testing.T) {
 func TestLookOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := shopNew(t)
-		e.fstore.SetHook(backendtest.FailOn(backendtest.On("Generations"), nil))
+		e.fstore.SetHook(backendtest.FailOn(backendtest.On("Look"), nil))
 		_, err := graphcache.Open(t.Context(), shopSchema, e.fstore, &graphcache.Options{Cache: e.fcache})
 		if !errors.Is(err, graphcache.ErrUnavailable) || !strings.Contains(fmt.Sprint(err), "generations") {
 			t.Errorf("Open with a store that does not tell the generations: %v", err)
 		}
 		plain := shopAnother(t, e, func(o *graphcache.Options) { o.Cache = nil })
 		time.Sleep(time.Minute)
-		if n := plain.fstore.Calls("Generations"); n != 0 {
+		if n := plain.fstore.Calls("Look"); n != 0 {
 			t.Errorf("a graph without a cache looked %d times", n)
 		}
 	})
@@ -366,14 +366,14 @@ type lookDeafStore struct {
 	until chan struct{} // nil: answer at once
 }
 
-func (s *lookDeafStore) Generations(ctx context.Context) (map[string]uint64, error) {
+func (s *lookDeafStore) Look(ctx context.Context) (driver.Look, error) {
 	s.mu.Lock()
 	until := s.until
 	s.mu.Unlock()
 	if until != nil {
 		<-until
 	}
-	return s.FaultyStore.Generations(ctx)
+	return s.FaultyStore.Look(ctx)
 }
 
 // TestLookClose: Close ends the looks, and waits for one that hangs as long as its
@@ -384,7 +384,7 @@ func TestLookClose(t *testing.T) {
 			e := shopNew(t)
 			fixtureMust(t, e.Close(t.Context()))
 			time.Sleep(time.Minute)
-			if n := e.fstore.Calls("Generations"); n != 0 {
+			if n := e.fstore.Calls("Look"); n != 0 {
 				t.Errorf("%d looks after Close", n)
 			}
 		})
@@ -393,7 +393,7 @@ func TestLookClose(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			e := shopNew(t)
 			e.on(func(c fixtureCall) backendtest.Fault {
-				return backendtest.Fault{Action: changeFault(c, "Generations", backendtest.Hang)}
+				return backendtest.Fault{Action: changeFault(c, "Look", backendtest.Hang)}
 			})
 			time.Sleep(2 * time.Second)
 			start := time.Now()
@@ -436,9 +436,9 @@ func TestLookClose(t *testing.T) {
 			if err := e.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Close beside a write returned %v, want the context's error", err)
 			}
-			looks := e.fstore.Calls("Generations")
+			looks := e.fstore.Calls("Look")
 			time.Sleep(10 * time.Second)
-			if n := e.fstore.Calls("Generations") - looks; n != 0 {
+			if n := e.fstore.Calls("Look") - looks; n != 0 {
 				t.Errorf("%d looks after Close has returned", n)
 			}
 			gate.Open()

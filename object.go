@@ -103,6 +103,8 @@ func (k *ObjectKind[T]) declareIn(s *Schema) { s.objects = append(s.objects, k.c
 // [Fresh] to read the store; the default is [Cached].
 func (k *ObjectKind[T]) Get(ctx context.Context, c Conn, id ID[T], fresh ...Freshness) (_ *T, err error) {
 	defer wrap(&err, "get", k.core.name, string(id))
+	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
+	defer op.end(&err)
 	o, err := k.get(ctx, c.conn(), string(id), freshness(fresh))
 	if err == nil && o == nil {
 		err = ErrNotFound
@@ -147,6 +149,8 @@ func freshness(f []Freshness) Freshness {
 // be given more than once. fresh is that of [ObjectKind.Get].
 func (k *ObjectKind[T]) GetMany(ctx context.Context, c Conn, ids []ID[T], fresh ...Freshness) (_ map[ID[T]]*T, err error) {
 	defer wrap(&err, "get", k.core.name, "")
+	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
+	defer op.end(&err)
 	plain := make([]string, len(ids))
 	for i, id := range ids {
 		if err := checkID(k.core.name, string(id)); err != nil {
@@ -298,6 +302,8 @@ func (k *objectKind) create(ctx context.Context, c conn, v reflect.Value) (err e
 		id = newID()
 	}
 	defer wrap(&err, "create", k.name, id)
+	ctx, op := c.g.start(ctx, "create", k.name)
+	defer op.end(&err)
 	doc, err := k.document(c, id, v)
 	if err != nil {
 		return err
@@ -373,7 +379,8 @@ func (k *objectKind) writeObject(ctx context.Context, c conn, w driver.Write, be
 		w.Old = b.indexedFields(before.Doc)
 		w.Gone = gone(before.Doc, w.Object.Doc)
 	}
-	err = c.mutate(ctx, b.touched(w.Object.ID, present(before), after), func(ctx context.Context, s *session) (err error) {
+	touched := func() []anchor { return b.touched(w.Object.ID, present(before), after) }
+	err = c.mutate(ctx, touched, func(ctx context.Context, s *session) (err error) {
 		res, err = s.write(ctx, w)
 		return err
 	})
@@ -427,6 +434,8 @@ func (c conn) readObjectAt(ctx context.Context, k *objectKind, id string, stamp 
 // the record that this program does not know are kept.
 func (k *ObjectKind[T]) Update(ctx context.Context, c Conn, id ID[T], change func(*T) error) (_ *T, err error) {
 	defer wrap(&err, "update", k.core.name, string(id))
+	ctx, op := c.conn().g.start(ctx, "update", k.core.name)
+	defer op.end(&err)
 	if err := checkID(k.core.name, string(id)); err != nil {
 		return nil, err
 	}
@@ -517,6 +526,8 @@ func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err erro
 		return k.create(ctx, c, v)
 	}
 	defer wrap(&err, "put", k.name, id)
+	ctx, op := c.g.start(ctx, "put", k.name)
+	defer op.end(&err)
 	doc, err := k.document(c, id, v)
 	if err != nil {
 		return err
@@ -548,6 +559,8 @@ func (k *objectKind) put(ctx context.Context, c conn, v reflect.Value) (err erro
 // opened, when the object is deleted or created again, or by [Graph.Repair].
 func (k *ObjectKind[T]) Delete(ctx context.Context, c Conn, id ID[T]) (err error) {
 	defer wrap(&err, "delete", k.core.name, string(id))
+	ctx, op := c.conn().g.start(ctx, "delete", k.core.name)
+	defer op.end(&err)
 	if err := checkID(k.core.name, string(id)); err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ type Options struct {
 	// Logger receives what happens in the background and what was repaired.
 	// Default slog.Default().
 	Logger *slog.Logger
+	// Tracer is told of every operation and its steps: the module otelgraphcache has one
+	// for OpenTelemetry. Default none, which costs nothing.
+	Tracer Tracer
 
 	// TTL is how long a cached value lives, give or take 10 % chosen at random.
 	// It bounds every exception to the consistency that the package documents.
@@ -27,24 +30,38 @@ type Options struct {
 	// ReadTimeout bounds a look-up in the cache. After it the read goes to the
 	// store. Default 50 ms.
 	ReadTimeout time.Duration
-	// HoldTimeout bounds each of two attempts to mark the anchors of a write in
-	// the cache, and each of two to take the marks off. Default 500 ms.
+	// HoldTimeout bounds an attempt to mark the anchors of a write in the cache, and one to
+	// take the marks off. There are two of each; the second attempt to mark is not made if
+	// the first took that long, unless WhenCacheDown is Fail. Default 500 ms.
 	HoldTimeout time.Duration
 	// WriteTimeout bounds a write to the store. Default 5 s.
 	WriteTimeout time.Duration
 	// HoldTTL is how long a mark stands if the process that set it dies or the
 	// outcome of its write is unknown: the anchor is not cached until then. At
-	// least 2·HoldTimeout + WriteTimeout + 2 s. Default 15 s.
+	// least 2·HoldTimeout + WriteTimeout + 2 s, and 2·HoldTimeout + 1 s + 2·LookPeriod.
+	// Default 15 s.
 	HoldTTL time.Duration
 	// LoadTimeout bounds a read from the store. Default 3 s.
 	LoadTimeout time.Duration
 	// LeaseTTL is how long other processes wait for one that loads before they
 	// load themselves. More than LoadTimeout + ReadTimeout. Default 5 s.
 	LeaseTTL time.Duration
-	// LookPeriod is how often a process reads the generations of the kinds from the
-	// store, and so learns of another one's InvalidateKind. At most TTL/10. Default
-	// 1 s, or TTL/10 if that is less.
+	// LookPeriod is how often a process reads from the store what other processes have
+	// decided: which anchors are in the journal, what other versions of the program cache
+	// under, which kinds were invalidated. At most TTL/10. Default 1 s, or TTL/10 if that is
+	// less. All processes of a deployment should have the same LookPeriod, HoldTimeout,
+	// WriteTimeout and HoldTTL.
 	LookPeriod time.Duration
+
+	// WhenCacheDown says what becomes of a write whose anchors cannot be marked in the
+	// cache. Default [Ack]. A store that is no driver.Ledger has no journal: such writes
+	// fail there.
+	WhenCacheDown WhenCacheDown
+	// Strict: when this process has not read the store's ledger for two LookPeriods, its
+	// reads are answered by the store, not by the cache. Without it, cached values are
+	// served while the store is down, also if something that can reach the store, but not
+	// the cache, writes meanwhile.
+	Strict bool
 
 	// MaxFragmentBytes is the size above which a value is not cached. Default
 	// 256 KiB.
@@ -126,6 +143,9 @@ func (o *Options) validate() error {
 			return fmt.Errorf("%w: Options.%s is %d: negative", ErrInvalid, n.name, n.v)
 		}
 	}
+	if o.WhenCacheDown > Fail {
+		return fmt.Errorf("%w: Options.WhenCacheDown is %d: not Ack, Wait or Fail", ErrInvalid, o.WhenCacheDown)
+	}
 	return o.validateTogether()
 }
 
@@ -134,8 +154,15 @@ func (o *Options) validateTogether() error {
 	if o.TTL < time.Second {
 		return fmt.Errorf("%w: Options.TTL is %v: less than 1s", ErrInvalid, o.TTL)
 	}
+	if most := driver.RegistryTTL - 24*time.Hour; o.TTL > most {
+		return fmt.Errorf("%w: Options.TTL is %v: more than %v, so a value could outlive what the store knows of the program that cached it", ErrInvalid, o.TTL, most)
+	}
 	if least := 2*o.HoldTimeout + o.WriteTimeout + 2*time.Second; o.HoldTTL < least {
 		return fmt.Errorf("%w: Options.HoldTTL is %v: less than 2·HoldTimeout + WriteTimeout + 2s = %v, so a hold could end before its write",
+			ErrInvalid, o.HoldTTL, least)
+	}
+	if least := 2*o.HoldTimeout + time.Second + 2*o.LookPeriod; o.HoldTTL < least {
+		return fmt.Errorf("%w: Options.HoldTTL is %v: less than 2·HoldTimeout + 1s + 2·LookPeriod = %v, so the holds of a write that the store does not answer could end before all processes know of it",
 			ErrInvalid, o.HoldTTL, least)
 	}
 	if least := o.LoadTimeout + o.ReadTimeout; o.LeaseTTL <= least {

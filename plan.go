@@ -109,16 +109,22 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 	if p, ok := planIndex(h, ready); ok {
 		return p
 	}
-	if k.object.scans {
+	if k.registered.Load().scanReady {
 		return hopPlan{access: ByScan, exact: true}
 	}
 	p := hopPlan{access: ByStore, advice: h.advice()}
 	if wanted, ok := planIndex(h, unready); ok {
 		p.reason = fmt.Sprintf("the store is still building the index %s", wanted.index.name)
+		if !k.registered.Load().isReady(wanted.index) {
+			p.reason = fmt.Sprintf("the index %s is new, and not all processes know of it yet", wanted.index.name)
+		}
 		p.advice = ""
 		return p
 	}
 	switch {
+	case k.object.scans:
+		p.reason = "that the kind has CacheScans is new, and not all processes know of it yet"
+		p.advice = ""
 	case h.tooManyValues(k.indexes):
 		p.reason = fmt.Sprintf("more than %d values of an index, or one of more than %d bytes, are asked for", maxPrefixes, maxIndexValue)
 		p.advice = ""

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,8 +272,8 @@ func coverIndexes() []*index {
 func coverKind(scans bool, indexes ...*index) *boundKind {
 	object := *predKind.core
 	object.scans = scans
-	k := &boundKind{name: "rec", object: &object, fingerprint: 5}
-	k.setIndexes(indexes)
+	k := &boundKind{name: "rec", object: &object, fingerprint: 5, indexes: indexes, registered: new(atomic.Pointer[registered])}
+	k.registered.Store(&registered{scans: scans, scanReady: scans, fields: fieldsOf(indexes)})
 	return k
 }
 

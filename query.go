@@ -265,7 +265,10 @@ func (q Query[T, E]) All(ctx context.Context, c Conn) ([]*T, error) {
 // sequence.
 func (q Query[T, E]) Iter(ctx context.Context, c Conn) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
-		err := q.each(ctx, c.conn(), false, nil, func(o *T, _ *row) bool { return yield(o, nil) })
+		var err error
+		ctx, op := c.conn().g.start(ctx, "query", q.name())
+		defer op.end(&err)
+		err = q.each(ctx, c.conn(), false, nil, func(o *T, _ *row) bool { return yield(o, nil) })
 		if err != nil {
 			wrap(&err, "query", q.name(), "")
 			yield(nil, err)
@@ -347,6 +350,8 @@ func (q Query[T, E]) Only(ctx context.Context, c Conn) (_ *T, err error) {
 // them.
 func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "ids", q.name())
+	defer op.end(&err)
 	rows, err := q.rows(ctx, c.conn())
 	if err != nil {
 		return nil, err
@@ -362,6 +367,8 @@ func (q Query[T, E]) IDs(ctx context.Context, c Conn) (_ IDs[T], err error) {
 // or order needs that.
 func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "edges", q.name())
+	defer op.end(&err)
 	q.src.refineEdges("Edges", 0)
 	rows, err := q.rows(ctx, c.conn())
 	if err != nil {
@@ -380,6 +387,8 @@ func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 // them where the cache or the store can count.
 func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "count", q.name())
+	defer op.end(&err)
 	x, err := q.exec(ctx, c.conn())
 	if err != nil {
 		return 0, err
@@ -390,6 +399,8 @@ func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 // Exists reports whether there is a result.
 func (q Query[T, E]) Exists(ctx context.Context, c Conn) (_ bool, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
+	ctx, op := c.conn().g.start(ctx, "exists", q.name())
+	defer op.end(&err)
 	if q.src.last.limit != 1 {
 		q = q.Limit(1)
 	}

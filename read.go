@@ -32,10 +32,13 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	if g.shared.isClosed() {
 		return errClosed
 	}
-	begin(reqs)
 	cached := g.conn().cached(fresh)
+	if cached {
+		g.bypass(reqs)
+	}
+	begin(reqs)
 	for i := range reqs {
-		if !cached || reqs[i].direct {
+		if !cached || reqs[i].direct || reqs[i].bypass {
 			reqs[i].next = protocol.Next{Action: protocol.Load}
 		}
 	}
@@ -58,8 +61,24 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	return firstError(reqs)
 }
 
+// bypass sends those requests to the store for which the cache may have old values, as far
+// as this process knows: their anchors are in the journal, or it has not looked for long.
+func (g *Graph) bypass(reqs []request) {
+	s := g.shared
+	trusted := s.trustsCache()
+	if trusted && !s.journal.any.Load() {
+		return
+	}
+	for i := range reqs {
+		if r := &reqs[i]; !r.direct && (!trusted || s.journal.owes(r.anchor)) {
+			r.bypass = true
+			r.kind.counters.bypasses.Add(1)
+		}
+	}
+}
+
 // begin notes the generations of the kinds: from here on, values of earlier ones are
-// none.
+// none. What is no more in the journal because a generation was raised has it by now.
 func begin(reqs []request) {
 	for i := range reqs {
 		reqs[i].generation = reqs[i].kind.generation.Load()
@@ -88,7 +107,7 @@ func firstError(reqs []request) error {
 // lookup reads all requests from the cache, and once more those whose primary value
 // is in another schema's layout. The error says that the cache has not answered all.
 func (g *Graph) lookup(ctx context.Context, reqs []request) error {
-	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct })
+	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct && !r.bypass })
 	for i := range reqs {
 		if reqs[i].foreign {
 			return errors.Join(err, g.look(ctx, reqs, (*request).toForeign))
@@ -124,7 +143,7 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 	defer timed.End()
 	entries, err := g.shared.opts.Cache.Lookup(timed, lookups)
 	if ctx.Err() == nil { // else it is the caller that gave up
-		g.countCacheError(err)
+		g.shared.countCacheError(err)
 	}
 	for i, r := range chosen {
 		e := entryAt(entries, i)
@@ -137,8 +156,9 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 func countLookups(reqs []request) {
 	for i := range reqs {
 		switch r := &reqs[i]; {
-		case r.direct:
+		case r.direct || r.bypass:
 		case r.next.Action == protocol.Hit:
+			r.way = wayHit
 			r.kind.counters.hits.Add(1)
 		default:
 			r.kind.counters.misses.Add(1)
@@ -188,7 +208,7 @@ func (g *Graph) claim(ctx context.Context, reqs []request) {
 	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
 	defer cancel()
 	entries, err := g.shared.opts.Cache.Claim(ctx, claims)
-	g.countCacheError(err)
+	g.shared.countCacheError(err)
 	for i, r := range chosen {
 		e := entryAt(entries, i)
 		r.follow(protocol.Answered(e, r.judge(e)))
@@ -222,7 +242,7 @@ func (g *Graph) giveBack(ctx context.Context, claims []driver.Claim, looked []ui
 		ctx, cancel := context.WithTimeout(ctx, g.shared.opts.HoldTimeout)
 		defer cancel()
 		_, err := g.shared.opts.Cache.Fill(ctx, fills)
-		g.countCacheError(err)
+		g.shared.countCacheError(err)
 	}
 	if !g.shared.spawn(send) {
 		send() // the graph is being closed
@@ -259,11 +279,14 @@ func (g *Graph) takeOff(ctx context.Context, reqs []request) {
 		f, leads, after := g.shared.flights.board(
 			flightKey{r.anchor, r.field, r.next.Version, r.size, r.generation}, r.next.Action == protocol.Wait, r.claimed, r.next.Stamp, p)
 		r.flight, r.leads = f, leads
+		r.way = wayLoaded
 		b := boarded{request: *r, flight: f, after: after}
 		switch {
 		case !leads:
+			r.way = wayJoined
 			r.kind.counters.joins.Add(1)
 		case r.next.Action == protocol.Wait:
+			r.way = wayWaited
 			waits = append(waits, b)
 		case after != nil:
 			later = append(later, b)
@@ -492,12 +515,12 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 			TTL: g.ttl(), Limit: g.shared.opts.MaxFragments,
 		}
 		kind := b.kind
-		if b.flight.err != nil {
+		if b.flight.err != nil || g.shared.journal.owes(b.anchor) {
 			kind = nil
 		} else if sealed, large := g.seal(&b); !large {
 			f.Value = sealed
 		} else {
-			kind.counters.refusals.Add(1)
+			kind.counters.refused("too large")
 			kind = nil
 			if b.claimed { // else there is a value, a shorter prefix or this very mark
 				f.Value = sealed
@@ -512,14 +535,16 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.HoldTimeout)
 	defer cancel()
 	outcomes, err := g.shared.opts.Cache.Fill(ctx, fills)
-	g.countCacheError(err)
+	g.shared.countCacheError(err)
 	for i, k := range kinds {
 		switch {
 		case k == nil: // no value
 		case i < len(outcomes) && outcomes[i] == driver.Done:
 			k.counters.fills.Add(1)
+		case err != nil:
+			k.counters.refused("the cache does not answer")
 		default:
-			k.counters.refusals.Add(1)
+			k.counters.refused("a write came in between, or the anchor has too many")
 		}
 	}
 }
@@ -578,7 +603,7 @@ func (g *Graph) pollOnce(ctx context.Context, batch []boarded, impatient bool) (
 	ctx, cancel := context.WithTimeout(ctx, g.shared.opts.ReadTimeout)
 	defer cancel()
 	entries, err := g.shared.opts.Cache.Lookup(ctx, lookups)
-	g.countCacheError(err)
+	g.shared.countCacheError(err)
 	for i, b := range batch {
 		e := entryAt(entries, i)
 		same := e.State == driver.Versioned && e.Version == b.next.Version
@@ -598,8 +623,8 @@ func (g *Graph) arrive(f *flight) {
 	close(f.done)
 }
 
-func (g *Graph) countCacheError(err error) {
+func (s *shared) countCacheError(err error) {
 	if err != nil {
-		g.shared.cacheErrors.Add(1)
+		s.cacheErrors.Add(1)
 	}
 }

@@ -47,7 +47,7 @@ func (c *releaseCache) Release(ctx context.Context, releases []driver.Release) (
 func releaseGraph(t *testing.T, c *releaseCache) *graphcache.Graph {
 	t.Helper()
 	c.Cache = memory.NewCache(nil)
-	g, err := graphcache.Open(t.Context(), fixtureSchema, memory.NewStore(nil), &graphcache.Options{Cache: c})
+	g, err := graphcache.Open(t.Context(), fixtureSchema, memory.NewStore(nil), &graphcache.Options{Cache: c, WhenCacheDown: graphcache.Fail})
 	fixtureMust(t, err)
 	t.Cleanup(func() { fixtureMust(t, g.Close(context.WithoutCancel(t.Context()))) })
 	return g

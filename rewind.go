@@ -15,12 +15,12 @@ import (
 // They mostly meet the server themselves before that.
 
 // watchCache arranges for rewinds to be noticed until the graph is closed.
-func (s *shared) watchCache(store driver.Store) {
+func (s *shared) watchCache() {
 	cache, ok := s.opts.Cache.(driver.Rewinder)
 	if !ok {
 		return
 	}
-	s.stopWatching = cache.OnRewind(func(since time.Time) { s.rewound(store, since) })
+	s.stopWatching = cache.OnRewind(s.rewound)
 }
 
 // clockSkew is how far the clocks of two processes may be apart.
@@ -30,7 +30,7 @@ const clockSkew = 5 * time.Second
 // another process has done so since the cache was as it is, and this one knows, that is
 // enough: the generations are times then. One that lies ahead says nothing: the clock of
 // whoever raised it is wrong.
-func (s *shared) rewound(store driver.Store, since time.Time) {
+func (s *shared) rewound(since time.Time) {
 	done := true
 	from, to := uint64(since.Add(clockSkew).UnixMilli()), uint64(time.Now().Add(clockSkew).UnixMilli())
 	for _, known := range s.generations {
@@ -41,30 +41,22 @@ func (s *shared) rewound(store driver.Store, since time.Time) {
 		return
 	}
 	s.cacheRewinds.Add(1)
-	least := uint64(time.Now().UnixMilli()) // as in InvalidateKind
-	names := make([]string, 0, len(s.generations))
-	for name, known := range s.generations {
-		least = max(least, known.Load()+1)
-		names = append(names, name)
-	}
-	for _, known := range s.generations {
-		raise(known, least)
-	}
-	keeper, ok := store.(driver.Generations)
-	if !ok {
+	names, least := s.raiseHere()
+	s.opts.Logger.Warn("graphcache: the cache may have gone back in time: all kinds are dropped from it", "since", since, "generation", least)
+	if s.ledger == nil {
 		return
 	}
 	s.spawn(func() {
 		ctx, cancel := s.untilClosed(context.Background())
 		defer cancel()
-		s.raiseInStore(ctx, keeper, names, least)
+		s.raiseInStore(ctx, names, least)
 	})
 }
 
 // raiseInStore tries until it succeeds or ctx ends.
-func (s *shared) raiseInStore(ctx context.Context, keeper driver.Generations, names []string, least uint64) {
+func (s *shared) raiseInStore(ctx context.Context, names []string, least uint64) {
 	for {
-		err := s.raiseOnce(ctx, keeper, names, least)
+		err := s.raiseOnce(ctx, names, least)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -75,7 +67,7 @@ func (s *shared) raiseInStore(ctx context.Context, keeper driver.Generations, na
 	}
 }
 
-func (s *shared) raiseOnce(ctx context.Context, keeper driver.Generations, names []string, least uint64) (err error) {
+func (s *shared) raiseOnce(ctx context.Context, names []string, least uint64) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = newPanicError(v)
@@ -83,5 +75,5 @@ func (s *shared) raiseOnce(ctx context.Context, keeper driver.Generations, names
 	}()
 	ctx, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
 	defer cancel()
-	return keeper.Raise(ctx, names, least)
+	return s.ledger.Raise(ctx, names, least)
 }

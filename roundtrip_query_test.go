@@ -17,7 +17,7 @@ import (
 // other one two.
 func roundtripShop(t testing.TB) *fixtureEngine {
 	t.Helper()
-	e := shopNew(t, func(o *graphcache.Options) { o.LookPeriod = time.Minute }) // which is a call of the store
+	e := shopNew(t)
 	var writes []driver.Write
 	object := func(kind, id string, doc driver.Document) {
 		writes = append(writes, driver.Write{Op: driver.Insert, Kind: kind, Object: &driver.Object{ID: id, Version: 1, Doc: doc}})

@@ -1,6 +1,10 @@
 package graphcache
 
-import "sync/atomic"
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
 
 // Stats counts what a graph has done since it was opened, its namespaces
 // included. A batch counts one for each element, except in StoreReads, StoreWrites
@@ -14,6 +18,13 @@ type Stats struct {
 	// CacheRewinds are the times that the cache may have gone back in time, as after a
 	// failover, so that all cached values were dropped.
 	CacheRewinds int64
+	// Looks are successful reads of the store's ledger, FailedLooks those that failed.
+	Looks, FailedLooks int64
+	// LookAge is how long ago the last successful one began.
+	LookAge time.Duration
+	// Owed are the entries that this process has put into the journal, Drained those of any
+	// process that it has cleared and removed. Journal is how many it knows of now.
+	Owed, Drained, Journal int64
 	// ForeignChanges are changes made by something else than graphcache that [Graph.Watch]
 	// has dealt with.
 	ForeignChanges int64
@@ -27,6 +38,9 @@ type KindStats struct {
 	// not. A read of a list that needs more than the cached prefix looks twice.
 	// Fresh reads, and those in a transaction, do not look.
 	Hits, Misses int64
+	// Bypasses are reads that went to the store because their anchor is in the journal, or
+	// because the process had not looked for two periods. They are neither hits nor misses.
+	Bypasses int64
 	// Joins are misses that took the result of a load under way in this process.
 	Joins int64
 	// Loads are fragments read from the store; Items, the objects and edges in
@@ -37,9 +51,15 @@ type KindStats struct {
 	Fills, Refusals int64
 	// Corrupt are cached values that could not be read, and were replaced.
 	Corrupt int64
+	// Drops are the times that everything cached of the kind was dropped: by InvalidateKind
+	// in any process, by Watch, or because the cache may have gone back in time.
+	Drops int64
 	// Writes are records written; Conflicts, attempts at a write that were lost
 	// to another writer.
 	Writes, Conflicts int64
+	// RefusedWrites are writes that were not made because neither the cache nor the journal
+	// took their anchors, each under the kind of one of them.
+	RefusedWrites int64
 	// LostHolds are marks that the cache lost before their write ended: until
 	// the write was acknowledged its anchor may have been served stale.
 	LostHolds int64
@@ -56,16 +76,21 @@ type KindStats struct {
 
 // kindCounters are the live counts behind a KindStats.
 type kindCounters struct {
-	hits, misses, joins, loads, items, fills, refusals, corrupt,
-	writes, conflicts, lostHolds, abandonedHolds, unheld atomic.Int64
+	kind   string
+	logger *slog.Logger
+
+	hits, misses, bypasses, joins, loads, items, fills, refusals, corrupt, drops,
+	writes, conflicts, refusedWrites, lostHolds, abandonedHolds, unheld atomic.Int64
+
+	corruptNotice, refusalNotice, refusedNotice, lostNotice, unheldNotice notice
 }
 
 func (c *kindCounters) stats() KindStats {
 	return KindStats{
-		Hits: c.hits.Load(), Misses: c.misses.Load(), Joins: c.joins.Load(),
+		Hits: c.hits.Load(), Misses: c.misses.Load(), Bypasses: c.bypasses.Load(), Joins: c.joins.Load(),
 		Loads: c.loads.Load(), Items: c.items.Load(),
-		Fills: c.fills.Load(), Refusals: c.refusals.Load(), Corrupt: c.corrupt.Load(),
-		Writes: c.writes.Load(), Conflicts: c.conflicts.Load(),
+		Fills: c.fills.Load(), Refusals: c.refusals.Load(), Corrupt: c.corrupt.Load(), Drops: c.drops.Load(),
+		Writes: c.writes.Load(), Conflicts: c.conflicts.Load(), RefusedWrites: c.refusedWrites.Load(),
 		LostHolds: c.lostHolds.Load(), AbandonedHolds: c.abandonedHolds.Load(),
 		Unheld: c.unheld.Load(),
 	}
@@ -78,8 +103,14 @@ func (g *Graph) Stats() Stats {
 		StoreReads:  g.shared.storeReads.Load(),
 		StoreWrites: g.shared.storeWrites.Load(),
 		CacheErrors: g.shared.cacheErrors.Load(), CacheRewinds: g.shared.cacheRewinds.Load(),
+		Looks: g.shared.looks.done.Load(), FailedLooks: g.shared.looks.failed.Load(),
+		Owed: g.shared.journal.owed.Load(), Drained: g.shared.journal.drained.Load(),
+		Journal:        int64(g.shared.journal.size()),
 		ForeignChanges: g.shared.foreignChanges.Load(),
 		Kinds:          make(map[string]KindStats, len(g.shared.counters)),
+	}
+	if g.shared.looks.done.Load() > 0 {
+		s.LookAge = g.shared.looks.age()
 	}
 	for name, c := range g.shared.counters {
 		s.Kinds[name] = c.stats()

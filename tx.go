@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/protocol"
 )
 
 // Tx is a transaction: a [Conn] whose reads see its own writes and go to the store,
@@ -20,6 +22,7 @@ type Tx struct {
 
 	tx      driver.Tx
 	anchors []anchor
+	epoch   int64 // of the registry, by which they were computed
 	err     error // the first failure after which the transaction must not commit
 	ended   bool  // Commit or Rollback has been called
 	kept    bool  // the writes were, or may have been, applied
@@ -44,9 +47,11 @@ var errTxDone = fmt.Errorf("%w: the transaction has ended", ErrInvalid)
 //
 // A store that has no transactions says so before fn runs: the error wraps
 // [errors.ErrUnsupported].
-func (g *Graph) Tx(ctx context.Context, fn func(*Tx) error) error {
+func (g *Graph) Tx(ctx context.Context, fn func(*Tx) error) (err error) {
+	ctx, op := g.start(ctx, "tx", "")
+	defer op.end(&err)
 	var aborted error // what fn returned
-	err := g.runTxs(ctx, func(t *Tx) error {
+	err = g.runTxs(ctx, func(t *Tx) error {
 		if aborted = fn(t); aborted != nil {
 			return errAborted
 		}
@@ -88,11 +93,12 @@ func (g *Graph) runTx(ctx context.Context, store driver.Transactor, fn func(*Tx)
 		return errClosed
 	}
 	defer g.shared.end()
+	epoch := g.shared.registry.epoch.Load()
 	dtx, err := g.beginTx(ctx, store)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	t := &Tx{g: g, tx: dtx}
+	t := &Tx{g: g, tx: dtx, epoch: epoch}
 	defer t.rollback(ctx) // also when fn panics; no effect after a commit
 	err = fn(t)
 	t.mu.Lock()
@@ -136,10 +142,19 @@ func (t *Tx) commitLocked(ctx context.Context) error {
 	if len(t.anchors) == 0 { // it only read; its reads are checked all the same
 		ctx, cancel := context.WithTimeout(ctx, t.g.shared.opts.WriteTimeout)
 		defer cancel()
-		return commit(ctx, new(session))
+		began, s := time.Now(), new(session)
+		err := commit(ctx, s)
+		t.g.shared.wrote(ctx, began, protocol.WriteStore, s.event())
+		return err
 	}
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if err := t.g.shared.lookFirst(ctx); err != nil {
+		return err
+	}
+	if t.epoch != t.g.shared.registry.epoch.Load() {
+		return errTxConflict // there may be more anchors now
 	}
 	// Not by Graph.mutate, which refuses to begin anything once the graph is being
 	// closed: Close waits for this transaction, so it may end as it would have.
@@ -224,7 +239,9 @@ func (t *Tx) mutate(ctx context.Context, anchors []anchor, fn func(context.Conte
 			s.held[a] = true
 		}
 	}
+	began := time.Now()
 	err := fn(ctx, s)
+	t.g.shared.wrote(ctx, began, protocol.WriteStore, s.event())
 	t.anchors = append(t.anchors, s.unheld...)
 	return t.failLocked(err)
 }

@@ -42,7 +42,7 @@ func (g *Graph) Watch(ctx context.Context) error {
 	s := g.shared
 	store := s.root().store
 	feed, reports := store.(driver.Feed)
-	if _, keeps := store.(driver.Generations); !reports || !keeps {
+	if _, keeps := store.(driver.Ledger); !reports || !keeps {
 		return fmt.Errorf("graphcache: watch: the store (%s) does not report what others write: %w", store.Capabilities().Name, errors.ErrUnsupported)
 	}
 	if !s.beginWatch() {
@@ -158,6 +158,9 @@ type foreign struct {
 
 // apply invalidates what the changes touch. With a nil error all of it is confirmed.
 func (w *watcher) apply(ctx context.Context, changes []driver.ForeignChange) error {
+	if err := w.shared.lookFirst(ctx); err != nil {
+		return err
+	}
 	f := foreign{anchors: map[*Graph][]anchor{}, objects: map[*boundKind][]string{}, ends: map[*boundKind][]string{}}
 	for i := range changes {
 		if c := &changes[i]; w.shared.counters[c.Kind] != nil { // else it is of another schema
@@ -192,7 +195,7 @@ func (w *watcher) collect(f *foreign, c *driver.ForeignChange) {
 		edges = append(slices.Clip(edges), &driver.Edge{From: c.From, To: c.To})
 	}
 	switch {
-	case k.object != nil && c.ID != "" && (opened || len(c.Objects) > 0 || len(k.indexes) == 0):
+	case k.object != nil && c.ID != "" && !k.registered.Load().alien && (opened || len(c.Objects) > 0 || !k.hasIndexes()):
 		for _, o := range c.Objects {
 			anchors = append(anchors, k.touched(c.ID, present(o), nil)...)
 		}
@@ -291,7 +294,7 @@ func distinctAnchors(anchors []anchor) []anchor {
 // them is marked any more.
 func (g *Graph) clear(ctx context.Context, anchors []anchor) error {
 	var s *session
-	err := g.mutate(ctx, anchors, func(_ context.Context, in *session) error { s = in; return nil })
+	err := g.mutate(ctx, exactly(anchors...), func(_ context.Context, in *session) error { s = in; return nil })
 	if err == nil && s.abandoned {
 		err = fmt.Errorf("%w: the cache did not confirm an invalidation", ErrUnavailable)
 	}

@@ -27,7 +27,12 @@ func (h *host) Skip(args ...any)                  { h.Fatal(args...) }
 func (h *host) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 // withServer calls f with the address of a redis-server that runs meanwhile.
-func withServer(f func(addr string) error) (err error) {
+func withServer(f func(addr string) error) error {
+	return withHost(func(h *host) error { return f(redistest.Start(h).Addr) })
+}
+
+// withHost calls f with a host for servers that run meanwhile.
+func withHost(f func(*host) error) (err error) {
 	dir, err := os.MkdirTemp("", "graphcache-benchmarks")
 	if err != nil {
 		return err
@@ -46,5 +51,5 @@ func withServer(f func(addr string) error) (err error) {
 			panic(v)
 		}
 	}()
-	return f(redistest.Start(h).Addr)
+	return f(h)
 }

@@ -37,6 +37,7 @@ var experiments = []struct {
 	{"memory", memoryUse},
 	{"writes", contention},
 	{"stampede", stampede},
+	{"outage", outage},
 }
 
 func main() {

@@ -6,9 +6,8 @@ import (
 )
 
 // The interfaces in this file are abilities that a [Store], or in the case of [Rewinder]
-// a [Cache], may have; graphcache finds them by type assertion, and a backend without
-// them still works. [Journal] and [Registry] are for what is to come:
-// nothing calls them yet, and they may change.
+// and [Scanner] a [Cache], may have, and [Ledger] is another; graphcache finds them by
+// type assertion, and a backend without them still works.
 
 // Transactor is a [Store] that can apply several writes as one.
 type Transactor interface {
@@ -36,51 +35,6 @@ type Tx interface {
 	Rollback(ctx context.Context) error
 }
 
-// Journal is a [Store] that remembers anchors whose invalidation is owed to the
-// cache. Not used yet.
-type Journal interface {
-	// Owe adds or replaces the entries, one for each anchor.
-	Owe(ctx context.Context, entries []JournalEntry) error
-	// Owed returns all entries.
-	Owed(ctx context.Context) ([]JournalEntry, error)
-	// Settle removes the entries whose token is still the one given.
-	Settle(ctx context.Context, entries []JournalEntry) error
-}
-
-// JournalEntry is one anchor in a [Journal].
-type JournalEntry struct {
-	Anchor string
-	Token  string
-}
-
-// Registry is a [Store] that remembers every index that a live program version
-// has opened, so that each version holds the anchors of all of them. Not used yet.
-type Registry interface {
-	// Register adds the indexes and renews those that are there.
-	Register(ctx context.Context, indexes []IndexEntry) error
-	// Registered returns all of them.
-	Registered(ctx context.Context) ([]IndexEntry, error)
-}
-
-// IndexEntry is an index in a [Registry]: a kind and the names of its fields.
-type IndexEntry struct {
-	Kind   string
-	Fields []string
-}
-
-// Generations is a [Store] that keeps a counter for each kind, the same in all its
-// namespaces. Raising it drops every cached value of the kind.
-type Generations interface {
-	// Generations returns the counters that are not 0, by kind. It is
-	// linearizable like a Read. The caller owns the map.
-	Generations(ctx context.Context) (map[string]uint64, error)
-	// Raise adds one to the counters of the kinds, which need not be declared, and
-	// sets those that are then less than atLeast to that: a database that was
-	// restored has forgotten how far it had counted. After an error some may have
-	// been raised.
-	Raise(ctx context.Context, kinds []string, atLeast uint64) error
-}
-
 // Indexer is a [Store] that may go on building indexes after Ensure has returned.
 type Indexer interface {
 	// Ready reports whether the index of the kind is complete, in this namespace.
@@ -97,7 +51,7 @@ type Explainer interface {
 }
 
 // Feed is a [Store] that reports what has been written by other means than
-// graphcache. It keeps [Generations], too.
+// graphcache. It is a [Ledger], too.
 type Feed interface {
 	// Watch passes the changes that something else has made to f, those of all
 	// namespaces, in commit order, until ctx ends or something fails. Of all the
@@ -131,4 +85,15 @@ type Rewinder interface {
 	// cached before the moment since, by the clock of this process, may be old. f does
 	// not wait, and does not call the cache. The result ends the arrangement.
 	OnRewind(f func(since time.Time)) (stop func())
+}
+
+// Scanner is a [Cache] that can be walked through, for tools that look at what is in it.
+type Scanner interface {
+	// Scan returns fragments of anchors that begin with the prefix, about count of them
+	// or none, and where to go on: the cursor is empty at the start, and next is empty at
+	// the end. Otherwise a cursor is what the call before has returned. A fragment that
+	// has a value from the first call to the last is returned at least once, in no
+	// particular order; one that is returned need not have one any more. Scan changes
+	// nothing, and keeps the cache from nothing else for long.
+	Scan(ctx context.Context, prefix, cursor string, count int) (found []Lookup, next string, err error)
 }

@@ -42,6 +42,7 @@ func Cache(t *testing.T, h CacheHarness) {
 		{"Batches", (*cacheRig).batches},
 		{"Context", (*cacheRig).canceled},
 		{"Corrupt", (*cacheRig).corrupt},
+		{"Scan", (*cacheRig).scan},
 		{"OneClaimant", (*cacheRig).oneClaimant},
 		{"Race", (*cacheRig).race},
 	}

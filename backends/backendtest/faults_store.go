@@ -12,19 +12,20 @@ import (
 // says, and counts them. Its namespace views and transactions share hook and
 // counters.
 //
-// It always has the methods of driver.Transactor, driver.Generations and driver.Indexer.
-// If the store that it wraps has not, Begin and Raise fail, Capabilities says that there
-// are no transactions, no counter is other than 0, and every index is ready.
+// It always has the methods of driver.Transactor, driver.Ledger and driver.Indexer.
+// If the store that it wraps has not, Begin and calls that would change a ledger fail,
+// Capabilities says that there are no transactions, Look shows nothing, and every index is
+// ready.
 type FaultyStore struct {
 	*Faults
 	store driver.Store
 }
 
 var (
-	_ driver.Store       = (*FaultyStore)(nil)
-	_ driver.Transactor  = (*FaultyStore)(nil)
-	_ driver.Generations = (*FaultyStore)(nil)
-	_ driver.Indexer     = (*FaultyStore)(nil)
+	_ driver.Store      = (*FaultyStore)(nil)
+	_ driver.Transactor = (*FaultyStore)(nil)
+	_ driver.Ledger     = (*FaultyStore)(nil)
+	_ driver.Indexer    = (*FaultyStore)(nil)
 )
 
 // NewFaultyStore wraps a store. With a nil hook it only counts.
@@ -93,25 +94,47 @@ func (s *FaultyStore) Begin(ctx context.Context) (driver.Tx, error) {
 	return &faultyTx{faults: s.Faults, tx: tx}, nil
 }
 
-// Generations implements driver.Generations.
-func (s *FaultyStore) Generations(ctx context.Context) (map[string]uint64, error) {
-	generations, ok := s.store.(driver.Generations)
-	return do(ctx, s.Faults, "Generations", nil, func(ctx context.Context, _ []struct{}) (map[string]uint64, error) {
+// Look implements driver.Ledger.
+func (s *FaultyStore) Look(ctx context.Context) (driver.Look, error) {
+	ledger, ok := s.store.(driver.Ledger)
+	return do(ctx, s.Faults, "Look", nil, func(ctx context.Context, _ []struct{}) (driver.Look, error) {
 		if !ok {
-			return map[string]uint64{}, nil
+			return driver.Look{}, nil
 		}
-		return generations.Generations(ctx)
+		return ledger.Look(ctx)
 	}, nil)
 }
 
-// Raise implements driver.Generations.
+// Owe implements driver.Ledger.
+func (s *FaultyStore) Owe(ctx context.Context, entries []driver.JournalEntry) error {
+	return doLedger(ctx, s, "Owe", entries, driver.Ledger.Owe)
+}
+
+// Settle implements driver.Ledger.
+func (s *FaultyStore) Settle(ctx context.Context, entries []driver.JournalEntry) error {
+	return doLedger(ctx, s, "Settle", entries, driver.Ledger.Settle)
+}
+
+// Register implements driver.Ledger.
+func (s *FaultyStore) Register(ctx context.Context, entries []driver.RegistryEntry) error {
+	return doLedger(ctx, s, "Register", entries, driver.Ledger.Register)
+}
+
+// Raise implements driver.Ledger.
 func (s *FaultyStore) Raise(ctx context.Context, kinds []string, atLeast uint64) error {
-	generations, ok := s.store.(driver.Generations)
+	return doLedger(ctx, s, "Raise", kinds, func(l driver.Ledger, ctx context.Context, kinds []string) error {
+		return l.Raise(ctx, kinds, atLeast)
+	})
+}
+
+// doLedger makes a call that changes the ledger, if the store has one.
+func doLedger[E any](ctx context.Context, s *FaultyStore, method string, batch []E, call func(driver.Ledger, context.Context, []E) error) error {
+	ledger, ok := s.store.(driver.Ledger)
 	if !ok {
-		return fmt.Errorf("backendtest: the store has no generations: %w", driver.ErrInvalid)
+		return fmt.Errorf("backendtest: the store has no ledger: %w", driver.ErrInvalid)
 	}
-	_, err := do(ctx, s.Faults, "Raise", kinds, func(ctx context.Context, kinds []string) (struct{}, error) {
-		return struct{}{}, generations.Raise(ctx, kinds, atLeast)
+	_, err := do(ctx, s.Faults, method, batch, func(ctx context.Context, batch []E) (struct{}, error) {
+		return struct{}{}, call(ledger, ctx, batch)
 	}, nil)
 	return err
 }

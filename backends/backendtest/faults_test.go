@@ -3,6 +3,7 @@ package backendtest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,47 +295,96 @@ func TestNoTransactor(t *testing.T) {
 	}
 }
 
-func TestGenerationFaults(t *testing.T) {
+func TestLedgerFaults(t *testing.T) {
 	store := memory.NewStore(nil)
 	s := backendtest.NewFaultyStore(store, nil)
-	view := s.Namespace("tenant").(driver.Generations)
-	if err := view.Raise(t.Context(), []string{"user", "post"}, 0); err != nil {
-		t.Fatal(err)
+	view := s.Namespace("tenant").(driver.Ledger)
+	owed := []driver.JournalEntry{{Anchor: "a", Owner: "me", Token: "1"}, {Anchor: "b", Owner: "me", Token: "1"}}
+	registered := []driver.RegistryEntry{{Kind: "user", Spec: "a"}}
+	calls := []struct {
+		method string
+		batch  any
+		items  int
+		make   func(driver.Ledger) error
+	}{
+		{"Owe", owed, 2, func(l driver.Ledger) error { return l.Owe(t.Context(), owed) }},
+		{"Settle", owed[:1], 1, func(l driver.Ledger) error { return l.Settle(t.Context(), owed[:1]) }},
+		{"Register", registered, 1, func(l driver.Ledger) error { return l.Register(t.Context(), registered) }},
+		{"Raise", []string{"user"}, 1, func(l driver.Ledger) error { return l.Raise(t.Context(), []string{"user"}, 5) }},
+		{"Look", nil, 0, func(l driver.Ledger) error { _, err := l.Look(t.Context()); return err }},
 	}
 	var shown any
-	s.SetHook(func(_ context.Context, c backendtest.Call) backendtest.Fault {
-		shown = c.Batch
-		return backendtest.Fault{Action: backendtest.Fail}
-	})
-	if err := view.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("Raise was made to fail: got %v", err)
+	for _, c := range calls {
+		s.SetHook(func(_ context.Context, c backendtest.Call) backendtest.Fault {
+			shown = c.Batch
+			return backendtest.Fault{Action: backendtest.Fail}
+		})
+		if err := c.make(view); !errors.Is(err, driver.ErrUnavailable) {
+			t.Errorf("%s was made to fail: got %v", c.method, err)
+		}
+		if diff := cmp.Diff(c.batch, shown); diff != "" {
+			t.Errorf("the hook is shown the batch of %s (-want +got):\n%s", c.method, diff)
+		}
 	}
-	if diff := cmp.Diff([]string{"user"}, shown); diff != "" {
-		t.Errorf("the hook is shown the kinds (-want +got):\n%s", diff)
-	}
-	if got, err := s.Generations(t.Context()); got != nil || !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("Generations was made to fail: got %v, %v", got, err)
+	if look, err := store.Look(t.Context()); err != nil || len(look.Journal)+len(look.Registry)+len(look.Generations) != 0 {
+		t.Errorf("what was made to fail was made: %v, %v", look, err)
 	}
 	s.SetHook(backendtest.DropReplies(backendtest.On(), nil))
-	if err := s.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrUnknownOutcome) {
-		t.Errorf("the reply of Raise was dropped: got %v", err)
+	for _, c := range calls {
+		if err := c.make(s); !errors.Is(err, driver.ErrUnknownOutcome) {
+			t.Errorf("the reply of %s was dropped: got %v", c.method, err)
+		}
 	}
-	got, err := store.Generations(t.Context())
-	if diff := cmp.Diff(map[string]uint64{"user": 2, "post": 1}, got); diff != "" || err != nil {
-		t.Errorf("counters (-want +got):\n%s%v", diff, err)
+	s.SetHook(nil)
+	look, err := view.Look(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if s.Calls("Raise") != 3 || s.Items("Raise") != 4 || s.Calls("Generations") != 1 {
-		t.Errorf("counted %d calls of Raise with %d kinds, %d of Generations", s.Calls("Raise"), s.Items("Raise"), s.Calls("Generations"))
+	registered[0].Ready = true
+	want := driver.Look{Journal: owed[1:], Registry: registered, Generations: map[string]uint64{"user": 5}, Stamp: look.Stamp}
+	if diff := cmp.Diff(want, look); diff != "" {
+		t.Errorf("what the replies were dropped of was made (-want +got):\n%s", diff)
+	}
+	for _, c := range calls {
+		if got := s.Calls(c.method); got < 2 || s.Items(c.method) != got*c.items {
+			t.Errorf("%s: counted %d calls with %d elements", c.method, got, s.Items(c.method))
+		}
 	}
 }
 
-func TestNoGenerations(t *testing.T) {
-	s := backendtest.NewFaultyStore(plain{memory.NewStore(nil)}, nil)
-	if got, err := s.Generations(t.Context()); len(got) != 0 || err != nil {
-		t.Errorf("Generations without counters: %v, %v", got, err)
+// A call that is made late has what it was given, whatever its caller does with the batch.
+func TestLateOwe(t *testing.T) {
+	arrive := make(chan struct{})
+	s := newStore(t, backendtest.Inject(backendtest.On("Owe"), backendtest.Fault{Action: backendtest.Late, Until: arrive}))
+	owed := []driver.JournalEntry{{Anchor: "a", Owner: "me", Token: "1"}}
+	want := slices.Clone(owed)
+	if err := s.Owe(t.Context(), owed); !errors.Is(err, driver.ErrUnknownOutcome) {
+		t.Errorf("Owe: %v, want an unknown outcome", err)
 	}
-	if err := s.Raise(t.Context(), []string{"user"}, 0); !errors.Is(err, driver.ErrInvalid) {
-		t.Errorf("Raise without counters: %v", err)
+	owed[0].Anchor = "theirs"
+	if look, err := s.Look(t.Context()); err != nil || len(look.Journal) != 0 {
+		t.Errorf("Look before it: %v, %v", look, err)
+	}
+	close(arrive)
+	s.WaitLate()
+	look, err := s.Look(t.Context())
+	if diff := cmp.Diff(want, look.Journal); diff != "" || err != nil {
+		t.Errorf("the journal (-want +got):\n%s%v", diff, err)
+	}
+}
+
+func TestNoLedger(t *testing.T) {
+	s := backendtest.NewFaultyStore(plain{memory.NewStore(nil)}, nil)
+	if got, err := s.Look(t.Context()); len(got.Journal)+len(got.Registry)+len(got.Generations) != 0 || err != nil {
+		t.Errorf("Look without a ledger: %v, %v", got, err)
+	}
+	for call, err := range map[string]error{
+		"Owe": s.Owe(t.Context(), nil), "Settle": s.Settle(t.Context(), nil),
+		"Register": s.Register(t.Context(), nil), "Raise": s.Raise(t.Context(), []string{"user"}, 0),
+	} {
+		if !errors.Is(err, driver.ErrInvalid) {
+			t.Errorf("%s without a ledger: %v", call, err)
+		}
 	}
 }
 

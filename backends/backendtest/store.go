@@ -10,6 +10,9 @@ import (
 	"github.com/graphcache/graphcache/driver"
 )
 
+// defaultRounds is what StoreHarness.Rounds defaults to.
+const defaultRounds = 12
+
 // StoreHarness is what [Store] must know about an implementation.
 type StoreHarness struct {
 	// New returns a store over an empty database, apart from every other that
@@ -29,8 +32,8 @@ type StoreHarness struct {
 	// StoredUnique: a unique index judges fields as they are stored, so that it may
 	// not see one that is missing or has an older name, and sees a nil in a list.
 	StoredUnique bool
-	// Rounds bounds the rounds of the random searches, for a server that is slow.
-	// Defaults to 12.
+	// Rounds bounds the rounds of the random searches, and makes large batches smaller
+	// in proportion, for a server that is slow. Defaults to 12.
 	Rounds int
 	// Skip has the reasons why some of the tests are skipped, by their names.
 	Skip map[string]string
@@ -56,7 +59,7 @@ func (h *StoreHarness) held(values []driver.Value) []driver.Value {
 }
 
 // Store tests a driver.Store, its driver.Transactor if its capabilities say that it
-// has transactions, and its driver.Generations if it has them.
+// has transactions, and its driver.Ledger if it has one.
 func Store(t *testing.T, h StoreHarness) {
 	tests := []struct {
 		name string
@@ -97,7 +100,15 @@ func Store(t *testing.T, h StoreHarness) {
 		{"Modify", (*storeRig).modify},
 		{"ModifySums", (*storeRig).modifySums},
 		{"ModifyConcurrent", (*storeRig).modifyConcurrent},
-		{"Generations", (*storeRig).generations},
+		{"Journal", ledger((*ledgerRig).journal)},
+		{"JournalBytes", ledger((*ledgerRig).journalBytes)},
+		{"JournalBatches", ledger((*ledgerRig).journalBatches)},
+		{"Registry", ledger((*ledgerRig).registry)},
+		{"RegistryOneFirst", ledger((*ledgerRig).registryOneFirst)},
+		{"Generations", ledger((*ledgerRig).generations)},
+		{"LedgerConcurrent", ledger((*ledgerRig).ledgerConcurrent)},
+		{"LedgerOrder", ledger((*ledgerRig).ledgerOrder)},
+		{"Ledger", ledger((*ledgerRig).ledgerRest)},
 		{"Tx", (*storeRig).transactions},
 	}
 	for _, test := range tests {

@@ -107,7 +107,7 @@ func (r *storeRig) findRandom() {
 			pairs:   {edges: make(map[[2]string]driver.Edge), symmetric: true},
 		},
 	}}
-	for round := range cmp.Or(r.h.Rounds, 12) {
+	for round := range cmp.Or(r.h.Rounds, defaultRounds) {
 		writes := f.writes()
 		r.done(r.s, writes...)
 		f.model.apply(writes)

@@ -28,7 +28,7 @@ type StoreOptions struct {
 	MaxRecords int
 }
 
-// Store is a driver.Store in memory, with transactions and generations. A store and its
+// Store is a driver.Store in memory, with transactions and a ledger. A store and its
 // namespace views share one lock: each Read, and each Write batch, sees one state.
 type Store struct {
 	db   *database
@@ -36,9 +36,9 @@ type Store struct {
 }
 
 var (
-	_ driver.Store       = (*Store)(nil)
-	_ driver.Transactor  = (*Store)(nil)
-	_ driver.Generations = (*Store)(nil)
+	_ driver.Store      = (*Store)(nil)
+	_ driver.Transactor = (*Store)(nil)
+	_ driver.Ledger     = (*Store)(nil)
 )
 
 // database is what a store shares with its namespace views.
@@ -47,12 +47,12 @@ type database struct {
 	now        func() time.Time
 	maxRecords int // negative: no bound
 
-	mu          sync.RWMutex // protects what follows, and all that it leads to
-	closed      bool
-	commits     uint64
-	records     int
-	spaces      map[string]*space
-	generations map[string]uint64 // by kind, of all spaces
+	mu      sync.RWMutex // protects what follows, and all that it leads to
+	closed  bool
+	commits uint64
+	records int
+	spaces  map[string]*space
+	ledger  ledger
 }
 
 // NewStore returns an empty store.
@@ -68,11 +68,11 @@ func NewStore(options *StoreOptions) *Store {
 		o.MaxRecords = DefaultMaxRecords
 	}
 	return &Store{db: &database{
-		id:          rand.Text(),
-		now:         o.Now,
-		maxRecords:  o.MaxRecords,
-		spaces:      make(map[string]*space),
-		generations: make(map[string]uint64),
+		id:         rand.Text(),
+		now:        o.Now,
+		maxRecords: o.MaxRecords,
+		spaces:     make(map[string]*space),
+		ledger:     newLedger(),
 	}}
 }
 

@@ -441,13 +441,13 @@ func TestRaiseRace(t *testing.T) {
 			return nil
 		})
 		n := uint64(workers * times)
-		if now, err := s.Generations(t.Context()); err != nil || now["user"] != n || now["post"] != n {
-			t.Errorf("generations %v, %v, want %d", now, err, n)
+		if now, err := s.Look(t.Context()); err != nil || now.Generations["user"] != n || now.Generations["post"] != n {
+			t.Errorf("generations %v, %v, want %d", now.Generations, err, n)
 		}
 		storm(t, workers, func(i int) error { return s.Raise(t.Context(), []string{"user"}, n+uint64(i)*10) })
-		now, err := s.Generations(t.Context())
-		if least := n + uint64(workers-1)*10; err != nil || now["user"] < least || now["post"] != n {
-			t.Errorf("generations %v, %v, want at least %d", now, err, least)
+		now, err := s.Look(t.Context())
+		if least := n + uint64(workers-1)*10; err != nil || now.Generations["user"] < least || now.Generations["post"] != n {
+			t.Errorf("generations %v, %v, want at least %d", now.Generations, err, least)
 		}
 	})
 }

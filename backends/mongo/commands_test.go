@@ -2,6 +2,7 @@ package mongo_test
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -73,7 +74,7 @@ func (r *recorder) take() []bson.Raw {
 	return sent
 }
 
-var random = regexp.MustCompile(`"[A-Z2-7]{26}"|\{"\$oid":"[0-9a-f]{24}"\}`)
+var random = regexp.MustCompile(`"[A-Z2-7]{26}"|\{"\$oid":"[0-9a-f]{24}"\}|\{"\$date":"2[^"]*"\}`)
 
 // text returns the commands as a golden file has them: a line for each of their fields, those
 // that were sent at the same time in the order of their words.
@@ -382,8 +383,19 @@ func TestOtherCommands(t *testing.T) {
 	check("plan", err)
 	check("ensure", r.store.Ensure(ctx, someSchema))
 	check("ensure again", r.store.Ensure(ctx, someSchema))
-	_, err = r.store.Generations(ctx)
-	check("generations", err)
+	owed := []driver.JournalEntry{
+		{Anchor: "anchor", Owner: "owner", Token: "token", Window: 5 * time.Second},
+		{Anchor: "", Owner: "owner", Token: "other", Window: 2 * time.Minute, Record: "record"},
+		{Anchor: "anchor", Owner: "owner", Token: "third", Window: time.Millisecond},
+	}
+	_, err = r.store.Look(ctx)
+	check("look", err)
+	check("owe", r.store.Owe(ctx, owed))
+	check("settle", r.store.Settle(ctx, owed[1:]))
+	index := []driver.RegistryEntry{{Kind: "user", Spec: "an index"}}
+	check("register", r.store.Register(ctx, index))
+	index[0].Ready = true
+	check("register as ready", r.store.Register(ctx, index))
 	check("raise", r.store.Raise(ctx, []string{"user"}, 0))
 	check("raise to", r.store.Raise(ctx, []string{"user"}, 9))
 	tx, err := r.store.Begin(ctx)
@@ -426,14 +438,21 @@ func TestConcerns(t *testing.T) {
 	if _, err := s.Read(t.Context(), steps, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Raise(t.Context(), []string{"user"}, 9); err != nil {
+	owed := []driver.JournalEntry{{Anchor: "a", Owner: "o", Token: "t"}}
+	if err := errors.Join(
+		s.Raise(t.Context(), []string{"user"}, 9), s.Register(t.Context(), []driver.RegistryEntry{{Kind: "user", Spec: "s"}}),
+		s.Owe(t.Context(), owed), s.Settle(t.Context(), owed),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.ID(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	sent := r.take()
-	if len(sent) < 11 {
+	if len(sent) < 15 {
 		t.Errorf("only %d commands", len(sent))
 	}
 	for _, c := range sent {
@@ -513,8 +532,18 @@ func TestRoundTrips(t *testing.T) {
 		t.Fatal(err)
 	}
 	commands("40 changes", 40)
-	if _, err := s.Generations(t.Context()); err != nil {
+	var owed []driver.JournalEntry
+	for _, id := range ids {
+		owed = append(owed, driver.JournalEntry{Anchor: id, Owner: "owner", Token: "token", Window: time.Second})
+	}
+	for name, call := range map[string]func(context.Context, []driver.JournalEntry) error{"Owe": s.Owe, "Settle": s.Settle} {
+		if err := call(t.Context(), owed); err != nil {
+			t.Fatal(err)
+		}
+		commands(name, 2)
+	}
+	if _, err := s.Look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	commands("generations", 1)
+	commands("Look", 1)
 }

@@ -348,11 +348,79 @@ func TestCutReads(t *testing.T) {
 	}
 	f.proxy.On(nil)
 	f.arm(mongotest.CutBefore, -1, func(cmd string) bool { return cmd == "find" || isWrite(cmd) })
-	if _, err := f.store.Generations(t.Context()); !errors.Is(err, driver.ErrUnavailable) {
-		t.Errorf("Generations, cut: %v", err)
+	if _, err := f.store.Look(t.Context()); !errors.Is(err, driver.ErrUnavailable) {
+		t.Errorf("Look, cut: %v", err)
 	}
 	if _, err := f.store.ID(t.Context()); !errors.Is(err, driver.ErrUnavailable) {
 		t.Errorf("ID, cut: %v", err)
+	}
+}
+
+// A call of the ledger whose connection breaks works if the client tries again. If it does
+// not, it returns an error, applied or not, and works when it is made once more.
+func TestCutLedger(t *testing.T) {
+	t.Parallel()
+	all := newFaulty(t, "")
+	var owed []driver.JournalEntry
+	for i := range 50 {
+		owed = append(owed, driver.JournalEntry{Anchor: fmt.Sprint(i), Owner: "me", Token: "1", Window: time.Second})
+	}
+	index := []driver.RegistryEntry{{Kind: "user", Spec: "a"}}
+	calls := []struct {
+		name string
+		make func(ctx context.Context, s *mongo.Store) error
+		done func(driver.Look) bool
+	}{
+		{"Owe", func(ctx context.Context, s *mongo.Store) error { return s.Owe(ctx, owed) }, func(l driver.Look) bool { return len(l.Journal) == len(owed) }},
+		{"Settle", func(ctx context.Context, s *mongo.Store) error { return s.Settle(ctx, owed) }, func(l driver.Look) bool { return len(l.Journal) == 0 }},
+		{"Register", func(ctx context.Context, s *mongo.Store) error { return s.Register(ctx, index) }, func(l driver.Look) bool { return len(l.Registry) == 1 && l.Registry[0].Ready }},
+		{"Raise", func(ctx context.Context, s *mongo.Store) error { return s.Raise(ctx, []string{"user"}, 5) }, func(l driver.Look) bool { return l.Generations["user"] >= 5 }},
+	}
+	check := func(name string, done func(driver.Look) bool) {
+		t.Helper()
+		look, err := all.clean.Look(t.Context())
+		if err != nil || !done(look) {
+			t.Errorf("%s has not done it: %d entries, %v, generations %v, %v", name, len(look.Journal), look.Registry, look.Generations, err)
+		}
+	}
+	for _, action := range []mongotest.Action{mongotest.CutBefore, mongotest.CutAfter} {
+		for _, c := range calls {
+			f := all.behind(t, "retryWrites=true")
+			f.arm(action, 1, isWrite)
+			if err := c.make(t.Context(), f.store); err != nil {
+				t.Errorf("%s, one cut: %v", c.name, err)
+			}
+			check(c.name+", one cut,", c.done)
+		}
+		for _, c := range calls {
+			f := all.behind(t, "retryWrites=false")
+			f.arm(action, 1, isWrite)
+			if err := c.make(t.Context(), f.store); !errors.Is(err, driver.ErrUnavailable) {
+				t.Errorf("%s, cut: %v", c.name, err)
+			}
+			if err := c.make(t.Context(), f.store); err != nil {
+				t.Errorf("%s, once more: %v", c.name, err)
+			}
+			check(c.name+", once more,", c.done)
+		}
+		for _, c := range calls {
+			f := all.behind(t, "")
+			hang := mongotest.HangAfter
+			if action == mongotest.CutBefore {
+				hang = mongotest.HangBefore
+			}
+			f.arm(hang, 1, isWrite)
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			if err := c.make(ctx, f.store); !errors.Is(err, driver.ErrUnavailable) {
+				t.Errorf("%s, slow: %v", c.name, err)
+			}
+			cancel()
+			f.proxy.Release()
+			if err := c.make(t.Context(), f.store); err != nil {
+				t.Errorf("%s after a slow one: %v", c.name, err)
+			}
+			check(c.name+" after a slow one", c.done)
+		}
 	}
 }
 

@@ -25,8 +25,8 @@ type Options struct {
 	// they would be by default. Edges has the kinds of a family under the family's name.
 	Objects map[string]ObjectCollection
 	Edges   map[string]EdgeCollection
-	// Collection is where the store keeps what is its own: its identity, generations of
-	// kinds, and the place of [Store.Watch]. Defaults to DefaultCollection.
+	// Collection is where the store keeps what is its own: its identity, a ledger for
+	// all its namespaces, and the place of [Store.Watch]. Defaults to DefaultCollection.
 	Collection string
 	// Version is the field with a record's version. Other programs that write the
 	// collections leave it alone or copy it. Defaults to DefaultVersion.

@@ -221,11 +221,11 @@ func TestStaleServer(t *testing.T) {
 	if err := writer.Raise(t.Context(), []string{"user"}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if now, err := writer.Generations(t.Context()); err != nil || now["user"] != 1 {
+	if now, err := writer.Look(t.Context()); err != nil || now.Generations["user"] != 1 {
 		t.Errorf("generations %v, %v", now, err)
 	}
 	time.Sleep(250 * time.Millisecond)
-	if now, err := openLungo(t, server, database).Generations(t.Context()); err != nil || now["user"] != 1 {
+	if now, err := openLungo(t, server, database).Look(t.Context()); err != nil || now.Generations["user"] != 1 {
 		t.Errorf("generations of another process a while later %v, %v", now, err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/graphcache/graphcache/driver"
 )
 
-// Store is a driver.Store in a MongoDB database, with generations, and where the deployment
+// Store is a driver.Store in a MongoDB database, with a ledger, and where the deployment
 // has them transactions and a feed of foreign changes.
 type Store struct {
 	db    *database
@@ -25,12 +25,12 @@ type Store struct {
 }
 
 var (
-	_ driver.Store       = (*Store)(nil)
-	_ driver.Transactor  = (*Store)(nil)
-	_ driver.Generations = (*Store)(nil)
-	_ driver.Indexer     = (*Store)(nil)
-	_ driver.Explainer   = (*Store)(nil)
-	_ driver.Feed        = (*Store)(nil)
+	_ driver.Store      = (*Store)(nil)
+	_ driver.Transactor = (*Store)(nil)
+	_ driver.Ledger     = (*Store)(nil)
+	_ driver.Indexer    = (*Store)(nil)
+	_ driver.Explainer  = (*Store)(nil)
+	_ driver.Feed       = (*Store)(nil)
 )
 
 // database is what a store shares with its namespace views.

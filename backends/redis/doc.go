@@ -36,6 +36,7 @@
 //	                 +time +set +del +unlink +pexpire +hset +hdel
 //	counters         +pttl +hmget +sadd +scard +sismember as well
 //	logs             +hmget +hkeys +hlen +pfadd +pfcount +publish +subscribe +ping as well
+//	walks, checks    +scan +hkeys +hlen +hscan as well
 //	in a Cluster     +cluster|slots +command as well
 //	with a database other than 0     +select as well
 //

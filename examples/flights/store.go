@@ -16,7 +16,7 @@ import (
 // store is what keeps the data: memory or MongoDB.
 type store interface {
 	driver.Store
-	driver.Generations
+	driver.Ledger
 }
 
 // atOnce is how many records one call of the store writes, and how many routes one reads.

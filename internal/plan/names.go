@@ -44,7 +44,7 @@ func optionsOf(sf reflect.StructField) (o options, err error) {
 		name, isWas := strings.CutPrefix(option, "was=")
 		switch {
 		case isWas:
-			if err := checkName(name); err != nil {
+			if err := CheckName(name); err != nil {
 				return o, fmt.Errorf("graph tag option %q: %w", option, err)
 			}
 			o.was = append(o.was, name)
@@ -64,9 +64,9 @@ func optionsOf(sf reflect.StructField) (o options, err error) {
 	return o, nil
 }
 
-// checkName refuses the names that some store cannot have or gives a meaning of
+// CheckName refuses the names that some store cannot have or gives a meaning of
 // its own.
-func checkName(name string) error {
+func CheckName(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("the name is empty")

@@ -144,7 +144,7 @@ func (p *promoter) add(g *group, sf reflect.StructField, c *candidate) {
 		p.refuse(c.selector, "an embedded field of the unexported type %v cannot be set: name the field and export it", sf.Type)
 		return
 	}
-	if err := checkName(c.name); err != nil {
+	if err := CheckName(c.name); err != nil {
 		p.refuse(c.selector, "%v", err)
 		return
 	}

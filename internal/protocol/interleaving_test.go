@@ -10,7 +10,7 @@ import (
 	"github.com/graphcache/graphcache/internal/protocol/model"
 )
 
-var fullSearch = flag.Bool("search.full", false, "search the large configurations too (ten minutes, 10 GB, and a -timeout)")
+var fullSearch = flag.Bool("search.full", false, "search the large configurations too (a quarter of an hour, 15 GB, and a -timeout)")
 
 // The fragments that readers are after, by short names for the tables.
 const (
@@ -37,7 +37,23 @@ func flights(f model.Field, n int) []readerSpec {
 	return specs
 }
 
+// of are readers of anchor 0 in the processes given.
+func of(processes ...uint8) []readerSpec {
+	specs := make([]readerSpec, len(processes))
+	for i, p := range processes {
+		specs[i].process = p
+	}
+	return specs
+}
+
+// together and asunder are the processes of two writers.
 var (
+	together = [maxWriters]uint8{0, 0}
+	asunder  = [maxWriters]uint8{0, 1}
+)
+
+var (
+	both     = []readerSpec{{process: 0}, {process: 1, anchor: 1}}
 	prefixes = []readerSpec{{process: 0, short: true}, {process: 1, short: true}, {process: 2}}
 	lists    = []readerSpec{{process: 0, anchor: 1}, {process: 1, anchor: 1}, {process: 2, anchor: 2}}
 	someOf   = budget{lost: 1, stalls: 1, crashes: 1, ambiguous: 1, evictions: 1, corrupted: 1, failures: 1}
@@ -87,6 +103,53 @@ var configs = []config{
 	{name: "deposed primary, flights", layout: counter{}, readers: flights(primary, 3), writers: 2,
 		lag: true, check: acknowledged},
 
+	{name: "journal", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1, crashes: 1, stalls: 1, evictions: 1, unsaved: 1}},
+	{name: "journal, three processes", layout: counter{}, readers: of(1, 2), writers: 1, journal: ack, processes: 3,
+		budget: budget{outages: 1, crashes: 1}},
+	{name: "journal, flights", layout: counter{}, readers: of(0, 0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}},
+	{name: "journal, hash", layout: counter{}, readers: []readerSpec{{process: 0, field: secondary}, {process: 1, field: secondary}}, writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1, evictions: 1}},
+	{name: "journal, lost replies", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1, lost: 1, deaths: 1}},
+	{name: "journal, holds of which some stand", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{lost: 2}},
+	{name: "journal, one owner", layout: counter{}, readers: of(0, 1), writers: 2, homes: together, journal: ack, processes: 2,
+		budget: budget{outages: 2}},
+	{name: "journal, two owners", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 1}},
+	{name: "journal, conflicts", layout: compared{}, readers: of(1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 1}},
+	{name: "journal, two anchors", layout: pair{}, readers: both[1:], writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1, unsaved: 1}},
+	{name: "waiting", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, crashes: 1, stalls: 1, evictions: 1, unsaved: 1}},
+	{name: "waiting, three processes", layout: counter{}, readers: of(1, 2), writers: 1, journal: wait, processes: 3,
+		budget: budget{outages: 1, stalls: 1}},
+	{name: "waiting, flights", layout: counter{}, readers: of(1, 1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, evictions: 1}},
+	{name: "waiting, two owners", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: wait, processes: 2,
+		budget: budget{outages: 1}},
+	{name: "waiting, two anchors", layout: pair{}, readers: both, writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1}},
+	{name: "waiting, two anchors, lost replies", layout: pair{}, readers: both[1:], writers: 1, journal: wait, processes: 2,
+		budget: budget{lost: 2}},
+	{name: "unanswered write", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, outages: 1, unsaved: 1}},
+	{name: "unanswered write, three processes", layout: counter{}, readers: of(1, 2), writers: 1, journal: wait, processes: 3,
+		budget: budget{ambiguous: 1, crashes: 1}},
+	{name: "unanswered write, one owner", layout: counter{}, readers: of(1), writers: 2, homes: together, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, outages: 1}},
+	{name: "unanswered write, lost holds", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, evictions: 2}, loseHolds: true, check: acknowledged},
+	{name: "unconfirmed release", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{lost: 2, unsaved: 1}, expireEarly: true},
+	{name: "unconfirmed release, lost holds", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{lost: 2, evictions: 1}, loseHolds: true, check: acknowledged},
+	{name: "unconfirmed release, two writers", layout: counter{}, readers: of(1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 1, evictions: 1}, loseHolds: true, check: acknowledged},
+
 	{name: "large: string key, readers", layout: counter{}, readers: apart(primary, primary, primary, primary), writers: 2,
 		budget: budget{crashes: 1, evictions: 1}, full: true},
 	{name: "large: string key, writers", layout: counter{}, readers: apart(primary, primary, primary), writers: 3,
@@ -104,6 +167,24 @@ var configs = []config{
 		budget: budget{evictions: 1}, full: true},
 	{name: "large: to-one edge, all faults", layout: toOne{}, readers: lists[1:], writers: 2,
 		budget: budget{lost: 1, crashes: 1, ambiguous: 1}, full: true},
+	{name: "large: journal, two owners", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 2}, full: true},
+	{name: "large: journal, deaths", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 3,
+		budget: budget{outages: 1, crashes: 1, deaths: 1, lost: 1}, full: true},
+	{name: "large: journal, to-one edge", layout: toOne{}, readers: lists[2:], writers: 2, homes: together, journal: ack, processes: 1,
+		budget: budget{outages: 1}, full: true},
+	{name: "large: journal, two anchors", layout: pair{}, readers: both, writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1, unsaved: 1}, full: true},
+	{name: "large: waiting, two owners", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: wait, processes: 2,
+		budget: budget{outages: 2}, full: true},
+	{name: "large: unconfirmed release, two writers", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 1, evictions: 1}, loseHolds: true, check: acknowledged, full: true},
+	{name: "large: unanswered write, conflicts", layout: compared{}, readers: of(1), writers: 2, homes: asunder, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, outages: 1}, full: true},
+	{name: "large: unanswered write, one owner", layout: counter{}, readers: of(0, 1), writers: 2, homes: together, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, outages: 1}, full: true},
+	{name: "large: unanswered write, two owners", layout: counter{}, readers: of(0, 1), writers: 2, homes: asunder, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1, outages: 1}, full: true},
 }
 
 // outcomes are the results of the searches of configs, each made once a process.
@@ -171,6 +252,45 @@ var controls = []config{
 		lag: true, check: acknowledged, dropStamp: true},
 	{name: "a load ignores the stamp of a reader that joins it", layout: counter{}, readers: flights(primary, 3), writers: 2,
 		lag: true, check: acknowledged, deafLoad: true},
+
+	{name: "a write is not journalled", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}, noEntry: true},
+	{name: "an unconfirmed release is not journalled", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, evictions: 1}, loseHolds: true, check: acknowledged, forgetRelease: true},
+	{name: "an entry is drained before its window is over", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1}, hasty: true},
+	{name: "a window ends before the longer one begins", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, ambiguous: 1}, tight: true},
+	{name: "a later entry shortens the window", layout: counter{}, readers: of(1), writers: 2, homes: together, journal: wait, processes: 2,
+		budget: budget{outages: 1, ambiguous: 1}, shorten: true},
+	{name: "an entry with a longer window keeps its token", layout: counter{}, readers: of(0, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, ambiguous: 1}, keepToken: true},
+	{name: "an entry is removed before the anchor is cleared", layout: counter{}, readers: of(0, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}, settleFirst: true},
+	{name: "an entry is removed whatever its token", layout: counter{}, readers: of(1), writers: 2, homes: together, journal: ack, processes: 2,
+		budget: budget{outages: 2}, blindSettle: true},
+	{name: "an anchor has one entry", layout: counter{}, readers: of(1), writers: 2, homes: asunder, journal: ack, processes: 2,
+		budget: budget{outages: 2}, oneOwner: true},
+	{name: "a process waits for its look to know what it owes", layout: counter{}, readers: of(0, 0), writers: 1, journal: ack, processes: 1,
+		budget: budget{outages: 1}, ownLate: true},
+	{name: "a process forgets what it has settled", layout: counter{}, readers: of(1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1, ambiguous: 1}, forgetSettled: true},
+	{name: "a writer does not wait for the others", layout: counter{}, readers: of(1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1}, check: acknowledged, heedless: true},
+	{name: "a writer waits for the others after the write", layout: counter{}, readers: of(1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1}, heedLate: true},
+	{name: "the holds of an unanswered write end before all know of it", layout: counter{}, readers: of(1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{ambiguous: 1}, expireUnknown: true},
+	{name: "a read of a journalled anchor joins a load that was sent", layout: counter{}, readers: of(1, 1), writers: 1, journal: wait, processes: 2,
+		budget: budget{outages: 1}, joins: joinsSent},
+	{name: "a process takes no notice of what others owe", layout: counter{}, readers: of(1, 1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}, ignores: true},
+	{name: "nobody drains", layout: counter{}, readers: of(1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}, undrained: true},
+	{name: "holds for entries that are gone are forgotten", layout: counter{}, readers: of(1), writers: 1, journal: ack, processes: 2,
+		budget: budget{outages: 1}, forgetHolds: true},
+	{name: "the hold for an entry is taken off when another replaces it", layout: counter{}, readers: of(2, 2), writers: 2, homes: together, journal: wait, processes: 3,
+		budget: budget{outages: 1, ambiguous: 1}, dropReplaced: true, full: true},
 }
 
 // TestControls finds the violation that each broken rule leads to.
@@ -178,6 +298,9 @@ func TestControls(t *testing.T) {
 	for i := range controls {
 		c := &controls[i]
 		t.Run(c.name, func(t *testing.T) {
+			if c.full && !*fullSearch {
+				t.Skip("needs -search.full")
+			}
 			t.Parallel()
 			r := search(c)
 			if r.violation == "" {

@@ -10,7 +10,8 @@
 // fills under the version it saw, which the cache refuses if the version has
 // changed. A writer puts its token on the entry before it writes the store, which
 // drops the version and all values, and takes the token off afterwards. While a
-// token stands, readers go to the store and fill nothing.
+// token stands, readers go to the store and fill nothing. Where the cache cannot be
+// told of a write, a journal in the store is: see [Writer].
 package protocol
 
 import "github.com/graphcache/graphcache/driver"
@@ -131,6 +132,9 @@ type WriteAction uint8
 const (
 	// PlaceHolds: put the token on every anchor that the write touches.
 	PlaceHolds WriteAction = iota + 1
+	// Owe: put the anchors in the journal, which is in the store. Readers who know of
+	// that go to the store for them, until somebody has cleared them in the cache.
+	Owe
 	// WriteStore: send the write, under its deadline.
 	WriteStore
 	// ReleaseHolds: take the token off every anchor.
@@ -148,6 +152,13 @@ const (
 	HoldsPlaced WriteEvent = iota + 1
 	// HoldsFailed: a hold was not confirmed, or is too old.
 	HoldsFailed
+	// Owed: the store confirmed the entries in the journal, and they are young enough
+	// to outlive the write. If no other process may read old values, all of them have
+	// looked at the journal since: to wait for that after the write would be too late,
+	// for some would read the new value and others, later, the old one.
+	Owed
+	// OweFailed: it did not, or the writer must not rely on them.
+	OweFailed
 	// Written: the store answered, whether or not it applied the write.
 	Written
 	// WriteUnknown: the write was sent and the store did not answer.
@@ -159,12 +170,39 @@ const (
 )
 
 // Writer is the state of one write. The zero Writer is about to place its holds.
+//
+// A write whose holds cannot be placed is made all the same if its anchors are in the
+// journal first. Whoever reaches both sides drains the journal: it holds the anchors
+// until the write can no longer be applied, clears them, and removes the entries. A
+// write of unknown outcome leaves its holds standing, and an entry with a longer
+// window; one whose holds may not have been taken off, an entry that can be drained at
+// once.
+//
+// What the journal must keep to, as the search shows:
+//
+//   - A process has one entry for an anchor, which stands for all its writes that owe
+//     it. The window is the longest that any of them needs. When it grows, the token is
+//     a new one, since others wait for the window of the token that they have seen.
+//   - The window outlasts the write, and, should the store not answer, lasts until the
+//     journal has the longer one. The holds of such a write last until all processes have
+//     looked at that.
+//   - A process honours what it owes from before the store is told until it has settled
+//     it, and what others owe until a look tells it that the entry is gone: what it
+//     settles may have been replaced.
+//   - When an entry is replaced, the hold with its old token may be that of a write which
+//     the new one stands for too. It is left to its deadline.
 type Writer struct {
 	retried bool // the step under way is a second attempt
-	// Failed: the holds could not be placed, and the store was not written.
+	written bool // the store has been asked to write
+	// Owed: the journal has the anchors, and the cache is cleared after the write by
+	// whoever drains it.
+	Owed bool
+	// Failed: neither the cache nor the journal took the anchors, and the store was not
+	// written.
 	Failed bool
-	// Abandoned: the holds are left to their deadlines, because the write may
-	// yet be applied, or because the cache does not answer.
+	// Unknown: the write may yet be applied.
+	Unknown bool
+	// Abandoned: nobody but this process knows that the anchors are to be cleared.
 	Abandoned bool
 }
 
@@ -177,16 +215,34 @@ func (w Writer) Step(ev WriteEvent) (Writer, WriteAction) {
 		if !w.retried {
 			return Writer{retried: true}, PlaceHolds
 		}
-		// Some of the holds may stand: they are taken off as after a write.
-		return Writer{Failed: true}, ReleaseHolds
+		return Writer{}, Owe
+	case Owed:
+		w.Owed = true
+		if !w.written {
+			return w, WriteStore
+		}
+	case OweFailed:
+		if !w.written {
+			// Some of the holds may stand: they are taken off as after a write.
+			return Writer{Failed: true}, ReleaseHolds
+		}
+		w.Abandoned = true
 	case Written:
-		return Writer{}, ReleaseHolds
+		w.written = true
+		if !w.Owed {
+			return w, ReleaseHolds
+		}
 	case WriteUnknown:
-		return Writer{Abandoned: true}, Finish
+		// Also if they are there: the window is longer from here on.
+		w.written, w.Unknown = true, true
+		return w, Owe
 	case ReleaseFailed:
-		if !w.retried {
+		switch {
+		case !w.retried:
 			w.retried = true
 			return w, ReleaseHolds
+		case !w.Failed:
+			return w, Owe
 		}
 		w.Abandoned = true
 	}

@@ -100,6 +100,27 @@ var (
 
 // stepReader emits every step that reader i may take.
 func (w *world) stepReader(s *state, i int) {
+	switch phase := s.readers[i].phase; {
+	case s.isDead(w.readers[i].process):
+	case phase == idle && !w.ignores && w.honours(s, w.readers[i].process, w.readers[i].anchor):
+		w.avoid(s, i)
+	default:
+		w.stepLive(s, i)
+	}
+	if s.readers[i].fill.version != 0 {
+		w.asEnvironment(func() { w.fill(s, i) })
+	}
+}
+
+// avoid is the begin of a read of an anchor that its process knows to be in the journal:
+// the cache is not asked.
+func (w *world) avoid(s *state, i int) {
+	n := *s
+	w.begin(&n, i).phase = loading
+	w.emit(&n, readerNames[i], "finds the anchor in the journal")
+}
+
+func (w *world) stepLive(s *state, i int) {
 	switch s.readers[i].phase {
 	case idle:
 		w.look(s, i)
@@ -119,9 +140,6 @@ func (w *world) stepReader(s *state, i int) {
 	case waiting:
 		w.join(s, i)
 		w.look(s, i)
-	}
-	if s.readers[i].fill.version != 0 {
-		w.fill(s, i)
 	}
 }
 
@@ -143,6 +161,9 @@ func (w *world) begin(n *state, i int) *reader {
 	if r.phase == idle {
 		r.floor = n.floor
 		r.valid = 1 << w.content(n, w.readers[i].anchor)
+		if w.excused(n, w.readers[i].process, w.readers[i].anchor) {
+			r.floor, r.valid = 0, 0xff
+		}
 	}
 	return r
 }

@@ -47,6 +47,7 @@ type searcher struct {
 	slots   []slot  // a hash table of states
 	seed    maphash.Seed
 	wrong   string
+	idle    bool // nobody has taken a step from the state that changes it
 }
 
 // slot is a place in the hash table: the index of a state, counted from 1, and the
@@ -70,6 +71,9 @@ func (x *searcher) run() string {
 			return
 		}
 		n := x.canonical(next)
+		if x.idle && !x.environment && from >= 0 && n != x.states[from] {
+			x.idle = false
+		}
 		x.wrong, x.violation = x.violation, ""
 		if x.wrong == "" {
 			x.wrong = x.inspect(&n)
@@ -81,7 +85,13 @@ func (x *searcher) run() string {
 	for i := 0; i < len(x.states) && x.wrong == ""; i++ {
 		from = int32(i)
 		s := x.states[i]
+		x.idle = true
 		x.successors(&s)
+		if x.idle && x.wrong == "" {
+			if x.wrong = x.unsettled(&s); x.wrong != "" {
+				x.add(&s, x.parents[i])
+			}
+		}
 	}
 	return x.wrong
 }
@@ -146,7 +156,7 @@ func (x *searcher) trace() []string {
 // retake takes the step from s that leads to state i, and tells it.
 func (x *searcher) retake(s *state, i int32, last bool) (reached state, line string) {
 	x.emit = func(next *state, actor, does string) {
-		wrong := x.violation != "" || x.inspect(next) != ""
+		wrong := x.violation != "" || x.inspect(next) != "" || last && x.idle
 		x.violation = ""
 		if line == "" && wrong == last && x.canonical(next) == x.states[i] {
 			reached, line = *next, x.describe(next, actor, does)
@@ -161,12 +171,39 @@ func (x *searcher) describe(n *state, actor, does string) string {
 	if i := slices.Index(readerNames[:], actor); i >= 0 {
 		does += n.readers[i].afterwards()
 	}
+	if x.journal != unjournalled {
+		return fmt.Sprintf("%-9s %-52s %s", actor, does, x.overview(n))
+	}
 	var entries []string
 	for a := range x.layout.anchors() {
 		entries = append(entries, n.entries[a].String())
 	}
 	return fmt.Sprintf("%-9s %-42s store: %s  cache: %s", actor, does,
 		x.layout.describe(n.store), strings.Join(entries, " / "))
+}
+
+// overview tells the whole state but for the readers, where there is a journal.
+func (x *searcher) overview(n *state) string {
+	var w strings.Builder
+	fmt.Fprintf(&w, "store: %s  cache:", x.layout.describe(n.store))
+	for a := range x.layout.anchors() {
+		fmt.Fprintf(&w, " %v", n.entries[a])
+	}
+	w.WriteString("  journal:")
+	for _, e := range n.journal {
+		if e != 0 {
+			fmt.Fprintf(&w, " %v", e)
+		}
+	}
+	for p := range x.processes {
+		fmt.Fprintf(&w, "  %d knows:", p+1)
+		for _, d := range n.drains[p] {
+			if d.known != 0 {
+				fmt.Fprintf(&w, " %v", d.known)
+			}
+		}
+	}
+	return w.String()
 }
 
 // afterwards says what a reader goes on to do.

@@ -22,6 +22,9 @@ type state struct {
 	readers [maxReaders]reader
 	writers [maxWriters]writer
 	strays  [maxStrays]stray
+	journal [maxPlaces]owed
+	drains  [maxProcesses][maxPlaces]drain
+	dead    uint8 // the set of processes that have crashed; only if there is a journal
 	left    budget
 	floor   uint8 // the last commit that was acknowledged; only if that is checked
 	last    uint8 // the highest version in use
@@ -36,6 +39,9 @@ type budget struct {
 	evictions uint8 // entries or hashes that vanish
 	corrupted uint8 // entries that become unreadable
 	failures  uint8 // loads that fail
+	outages   uint8 // writers that the cache does not answer at all, twice
+	unsaved   uint8 // changes of the journal that the store does not confirm
+	deaths    uint8 // processes that stop for ever, apart from crashes of writers
 }
 
 // stray is a call whose caller has given up on it and that the cache has yet to
@@ -53,8 +59,13 @@ type config struct {
 	layout  layout
 	readers []readerSpec
 	writers int
-	budget  budget
-	check   property
+	// homes are the processes of the writers.
+	homes  [maxWriters]uint8
+	budget budget
+	check  property
+	// journal says whether there is one. Then there are that many processes.
+	journal   journalling
+	processes uint8
 	// lag: a deposed primary may answer reads with an old state, though not with
 	// one before the stamp that is asked for.
 	lag bool
@@ -79,6 +90,25 @@ type config struct {
 	deafLoad   bool // a load ignores the stamp of a reader that joins it
 	bringBack  bool // a claim offers the version that its reader has looked up
 	expireSoon bool // a token expires although the write is under way
+
+	noEntry       bool // what is owed does not come into the journal
+	forgetRelease bool // releases that were not confirmed are not journalled
+	hasty         bool // entries are drained before their windows are over
+	tight         bool // a window is over before the journal has a longer one
+	shorten       bool // a later entry of the owner shortens the window
+	keepToken     bool // an entry with a longer window keeps its token
+	settleFirst   bool // an entry may be removed before the anchor is cleared
+	blindSettle   bool // an entry is removed whatever its token
+	oneOwner      bool // there is one entry for an anchor, whoever owes it
+	ownLate       bool // a process knows its own entries from its looks
+	ignores       bool // a process reads what others owe as if nobody did
+	heedless      bool // a writer waits for nobody
+	heedLate      bool // a writer waits for others after the write instead of before
+	expireUnknown bool // the holds of an unanswered write expire before all processes know of it
+	forgetSettled bool // a process forgets others' entries when it has settled them
+	forgetHolds   bool // a process leaves the holds that it placed for entries that are gone
+	undrained     bool // nobody drains
+	dropReplaced  bool // the hold for an entry is taken off as soon as another entry replaces it
 }
 
 // property is what is checked of every value that a reader returns.
@@ -123,6 +153,25 @@ func (counter) write(s, _ uint8, _ int) (uint8, bool) { return s + 1, true }
 func (counter) looksFirst() bool                      { return false }
 func (counter) alike() bool                           { return true }
 func (counter) describe(store uint8) string           { return letter(store) }
+
+// pair is a counter that two anchors show.
+type pair struct{ counter }
+
+func (pair) anchors() int             { return 2 }
+func (pair) touches(uint8, int) uint8 { return 3 }
+
+// compared is a counter whose writers read it first. A write is in conflict if another
+// one has come in between.
+type compared struct{ counter }
+
+func (compared) looksFirst() bool { return true }
+
+func (compared) write(s, before uint8, _ int) (uint8, bool) {
+	if s != before {
+		return s, false
+	}
+	return s + 1, true
+}
 
 // toOne is an edge from one object to one of three: anchor 0 is the list out of the
 // object, anchor 1+t the list into target t. Writer i moves the edge to target i+1.
@@ -184,6 +233,14 @@ type world struct {
 	emit        func(next *state, actor, does string)
 	// violation says what is wrong with the state that is emitted next.
 	violation string
+	// environment: what is emitted is done by nobody who is to come to an end.
+	environment bool
+}
+
+func (w *world) asEnvironment(step func()) {
+	w.environment = true
+	step()
+	w.environment = false
 }
 
 // successors emits every state to which one step leads.
@@ -194,14 +251,19 @@ func (w *world) successors(s *state) {
 	for i := range w.writers {
 		w.stepWriter(s, i)
 	}
-	for i := range s.strays {
-		w.deliverStray(s, i)
+	for p := range w.processes {
+		w.stepProcess(s, p)
 	}
-	for a := range w.layout.anchors() {
-		w.expireTokens(s, a)
-		w.evict(s, a)
-		w.corrupt(s, a)
-	}
+	w.asEnvironment(func() {
+		for i := range s.strays {
+			w.deliverStray(s, i)
+		}
+		for a := range w.layout.anchors() {
+			w.expireTokens(s, a)
+			w.evict(s, a)
+			w.corrupt(s, a)
+		}
+	})
 }
 
 // content is what the store says of the anchor.
@@ -258,17 +320,25 @@ func (w *world) expireTokens(s *state, a int) {
 	}
 }
 
+// mayExpire reports whether a token may have come to its deadline.
+//
+// A hold outlasts its write. If the store did not answer, it lasts until all processes
+// know of the entry in the journal, and if that was not made, until the write can no
+// longer be applied. Where the journal has stood in for holds, nothing depends on them.
 func (w *world) mayExpire(s *state, token uint8) bool {
+	if w.expireSoon || w.journal != unjournalled && token >= 4 {
+		return true
+	}
 	wr := &s.writers[token/2]
 	switch {
-	case w.expireSoon:
-		return true
 	case token%2 < wr.attempt && !w.reuseToken:
 		return true
 	case wr.inFlight:
-		return false
-	case wr.phase == releasing:
+		return wr.long && (w.expireUnknown || w.heeded(s, int(token/2)))
+	case wr.phase == releasing, wr.wrote && (wr.phase == owing || wr.phase == heeding):
 		return w.expireEarly
+	case wr.phase == owing, wr.Owed:
+		return true
 	}
 	return wr.phase == finished || wr.phase == crashed
 }
@@ -313,12 +383,16 @@ func (w *world) corrupt(s *state, a int) {
 //
 // As long as no hold is lost, a value that can be had from the cache is what the
 // store says: whoever changes the store holds the entry. Where only the weaker
-// property is asked for, that need be so only once no writer is at work.
+// property is asked for, that need be so only once no writer is at work. While the journal
+// has an anchor, it need not be so.
 func (w *world) inspect(s *state) string {
 	if w.check == acknowledged && s.busy() {
 		return ""
 	}
 	for a := range w.layout.anchors() {
+		if w.journalled(s, uint8(a)) {
+			continue
+		}
 		e := s.entries[a]
 		for f := primary; f <= secondary; f++ {
 			value := model.PayloadFrom(e.Lookup(f).Value)
@@ -399,7 +473,7 @@ func (w *world) dropDeadFills(n *state) {
 // sortWriters does for writers what sortReaders does for readers. They take their
 // tokens along.
 func (w *world) sortWriters(n *state) {
-	if !w.layout.alike() {
+	if !w.layout.alike() || w.journal != unjournalled {
 		return
 	}
 	for i := range w.writers {
@@ -457,7 +531,7 @@ func (c *config) interchangeable() [][2]int {
 	var pairs [][2]int
 	for i, a := range c.readers {
 		for j, b := range c.readers[:i] {
-			if c.alone(i) && c.alone(j) {
+			if c.journal == unjournalled && c.alone(i) && c.alone(j) {
 				b.process = a.process
 			}
 			if a == b {

@@ -13,6 +13,10 @@ const (
 	starting writePhase = iota
 	// holding: it has holds to place.
 	holding
+	// owing: it has anchors to put into the journal.
+	owing
+	// heeding: it waits until all processes know of that.
+	heeding
 	// writing: it is to write the store.
 	writing
 	// releasing: it has holds to release.
@@ -34,6 +38,12 @@ type writer struct {
 	conflict bool  // the store did not apply the write
 	inFlight bool  // the store may yet apply the write
 	commit   uint8 // the commit that the write became
+
+	// What follows is set only if there is a journal.
+
+	wrote bool                 // the store has been asked to write
+	long  bool                 // the journal has the anchors for as long as the write may be applied
+	then  protocol.WriteAction // what follows heeding
 }
 
 // writerKey orders writers, for the canonical form. It leaves out what the protocol
@@ -91,6 +101,13 @@ func (w *world) stepWriter(s *state, i int) {
 		w.start(s, i)
 	case holding:
 		w.placeHolds(s, i)
+		w.outage(s, i, protocol.HoldsFailed)
+		w.crash(s, i)
+	case owing:
+		w.owe(s, i)
+		w.crash(s, i)
+	case heeding:
+		w.heed(s, i)
 		w.crash(s, i)
 	case writing:
 		w.writeStore(s, i)
@@ -98,10 +115,11 @@ func (w *world) stepWriter(s *state, i int) {
 		w.crash(s, i)
 	case releasing:
 		w.releaseHolds(s, i)
+		w.outage(s, i, protocol.ReleaseFailed)
 		w.crash(s, i)
 	}
 	if wr.inFlight {
-		w.land(s, i)
+		w.asEnvironment(func() { w.land(s, i) })
 	}
 }
 
@@ -116,6 +134,7 @@ func (w *world) start(s *state, i int) {
 	wr.todo = w.touches(&n, i)
 	if !w.layout.looksFirst() {
 		w.placeHolds(&n, i)
+		w.outage(&n, i, protocol.HoldsFailed)
 		return
 	}
 	w.emit(&n, writerNames[i], "reads what it is to change")
@@ -127,9 +146,19 @@ func (w *world) event(n *state, i int, ev protocol.WriteEvent) {
 	var action protocol.WriteAction
 	wr.Writer, action = wr.Step(ev)
 	wr.missed, wr.todo = false, 0
+	switch {
+	case action == protocol.Owe && (w.journal == unjournalled || w.forgetRelease && ev == protocol.ReleaseFailed):
+		w.event(n, i, protocol.OweFailed)
+		return
+	case ev == protocol.Owed && w.heeds(wr):
+		wr.phase, wr.then = heeding, action
+		return
+	}
 	switch action {
 	case protocol.PlaceHolds:
 		wr.phase, wr.todo = holding, w.touches(n, i)
+	case protocol.Owe:
+		wr.phase = owing
 	case protocol.WriteStore:
 		wr.phase = writing
 	case protocol.ReleaseHolds:
@@ -139,6 +168,12 @@ func (w *world) event(n *state, i int, ev protocol.WriteEvent) {
 	}
 }
 
+// heeds reports whether a writer whose anchors have come into the journal waits until all
+// processes know. One that is told nothing of its write acknowledges nothing.
+func (w *world) heeds(wr *writer) bool {
+	return w.journal == wait && !wr.Unknown && !w.heedless && (wr.wrote || !w.heedLate)
+}
+
 // finish returns to the caller, or begins again after a conflict.
 func (w *world) finish(n *state, i int) {
 	wr := n.writers[i]
@@ -146,7 +181,7 @@ func (w *world) finish(n *state, i int) {
 	case wr.conflict && wr.attempt == 0:
 		n.writers[i] = writer{phase: starting, attempt: 1}
 	case wr.inFlight:
-		n.writers[i] = writer{phase: finished, attempt: wr.attempt, inFlight: true, before: wr.before}
+		n.writers[i] = writer{phase: finished, attempt: wr.attempt, inFlight: true, before: wr.before, long: wr.long}
 	default:
 		n.writers[i] = writer{phase: finished, attempt: wr.attempt}
 	}
@@ -232,6 +267,21 @@ func (w *world) lose(s, carriedOut *state, i int, v stray, done func(*state)) {
 	}
 }
 
+// outage is a writer that the cache does not answer, neither at first nor when it tries
+// again, because it is not reached.
+func (w *world) outage(s *state, i int, ev protocol.WriteEvent) {
+	if s.left.outages == 0 {
+		return
+	}
+	n := *s
+	n.left.outages--
+	phase := s.writers[i].phase
+	for n.writers[i].phase == phase {
+		w.event(&n, i, ev)
+	}
+	w.emit(&n, writerNames[i], "does not reach the cache")
+}
+
 func (w *world) hold(n *state, a, token uint8) {
 	before := n.entries[a]
 	after, outcome := before.Hold(token, w.flaws)
@@ -250,13 +300,19 @@ func (w *world) release(n *state, a, token, stamp uint8) {
 // writeStore is the store's side of the write.
 func (w *world) writeStore(s *state, i int) {
 	n := *s
+	n.writers[i].wrote = w.journal != unjournalled
 	w.apply(&n, i)
-	w.event(&n, i, protocol.Written)
+	if wr := &n.writers[i]; w.heedLate && wr.Owed {
+		wr.phase, wr.then = heeding, protocol.Finish
+	} else {
+		w.event(&n, i, protocol.Written)
+	}
 	w.emit(&n, writerNames[i], "writes the store")
 
 	if s.left.ambiguous > 0 {
 		n := *s
 		n.left.ambiguous--
+		n.writers[i].wrote = w.journal != unjournalled
 		n.writers[i].inFlight = true
 		w.event(&n, i, protocol.WriteUnknown)
 		w.emit(&n, writerNames[i], "is not answered by the store")
@@ -279,15 +335,18 @@ func (w *world) apply(n *state, i int) {
 // land ends a write that was left in flight: the store applies it after all, or
 // cannot any more.
 func (w *world) land(s *state, i int) {
-	wr := s.writers[i]
-	over := writer{phase: wr.phase, attempt: wr.attempt} // it is never acknowledged
+	over := s.writers[i]
+	over.inFlight = false
+	if over.phase != owing {
+		over = writer{phase: over.phase, attempt: over.attempt}
+	}
 	n := *s
 	n.writers[i] = over
 	w.emit(&n, "store", dropping[i])
 
 	n = *s
 	w.apply(&n, i)
-	n.writers[i] = over
+	n.writers[i] = over // it is never acknowledged
 	w.emit(&n, "store", applying[i])
 }
 
@@ -299,6 +358,11 @@ func (w *world) stall(s *state, i int) {
 	}
 	n := *s
 	n.left.stalls--
+	if s.writers[i].Owed {
+		w.event(&n, i, protocol.OweFailed)
+		w.emit(&n, writerNames[i], "finds its entries too old")
+		return
+	}
 	expired := n
 	w.event(&n, i, protocol.HoldsFailed)
 	w.emit(&n, writerNames[i], "finds its holds too old")
@@ -319,6 +383,11 @@ func (w *world) crash(s *state, i int) {
 	n := *s
 	n.left.crashes--
 	wr := s.writers[i]
+	if w.journal != unjournalled {
+		w.kill(&n, w.homes[i])
+		w.emit(&n, writerNames[i], "crashes")
+		return
+	}
 	n.writers[i] = writer{phase: crashed, attempt: wr.attempt}
 	w.emit(&n, writerNames[i], "crashes")
 	if wr.phase == writing {
