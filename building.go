@@ -65,6 +65,11 @@ func (k *boundKind) usable() (ready, unready []*index) {
 	return ready, unready
 }
 
+// built reports whether the store has built the index, as far as is known.
+func (k *boundKind) built(ix *index) bool {
+	return k.building == nil || slices.Contains(k.building.last.Load().ready, ix)
+}
+
 func (b *building) now(indexes []*index) *built {
 	last := b.last.Load()
 	if len(last.unready) == 0 || time.Since(last.asked) < b.period {

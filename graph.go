@@ -135,7 +135,7 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	}
 	s.namespaces[""] = g
 	if o.Cache != nil {
-		s.keepLooking()
+		s.keepUp()
 		s.watchCache()
 	}
 	return g, nil

@@ -45,12 +45,12 @@ func (r objectRef) anchors(ctx context.Context, g *Graph) ([]anchor, error) {
 		return nil, err
 	}
 	ids := []string{r.id}
-	if b.registered.Load().alien {
-		return nil, g.shared.raiseKinds(ctx, []string{b.name}) // what it was before is not known
-	}
 	anchors, err := g.cachedEntries(ctx, b, ids)
-	if err != nil && ctx.Err() == nil && g.shared.ledger != nil && g.shared.opts.WhenCacheDown != Fail {
-		return nil, g.shared.raiseKinds(ctx, []string{b.name}) // the same
+	down := err != nil && ctx.Err() == nil && g.shared.ledger != nil && g.shared.opts.WhenCacheDown != Fail
+	if down || b.registered.Load().alien {
+		// What indexes had the object under before is not known.
+		err = g.shared.raiseKinds(ctx, []string{b.name})
+		anchors = append(anchors, b.touched(r.id, nil, nil)...)
 	}
 	if err != nil {
 		return nil, err

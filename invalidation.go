@@ -252,6 +252,7 @@ type mutation struct {
 	late    bool     // there are no holds, and what was filled without them is cleared
 	tries   int      // of the release
 	owed    []string // what the journal was told before the store was written
+	ended   bool     // by itself, not by a panic
 	err     error
 }
 
@@ -263,8 +264,25 @@ func (m *mutation) run(ctx context.Context, fn func(context.Context, *session) e
 	}
 	m.token = crand.Text()
 	m.prepare()
+	defer m.abandon()
 	m.steps(ctx, protocol.Writer{}, protocol.PlaceHolds, fn)
+	m.ended = true
 	return m.err
+}
+
+// abandon leaves to the journal what a backend's panic has interrupted: if the store was
+// asked to write, nobody knows the outcome.
+func (m *mutation) abandon() {
+	if m.ended {
+		return
+	}
+	j := &m.g.shared.journal
+	if m.wrote {
+		j.doubt(m.keys, crand.Text(), "")
+	}
+	if m.owed != nil {
+		j.close(m.owed, "")
+	}
 }
 
 // steps does what is to be done until the write is finished.
@@ -409,17 +427,17 @@ func (m *mutation) owe(ctx context.Context) protocol.WriteEvent {
 	if !m.journals() {
 		return protocol.OweFailed
 	}
-	keys := j.open(m.keys, m.token)
-	err := s.save(ctx, keys)
+	m.owed = j.open(m.keys, m.token)
+	err := s.save(ctx, m.owed)
 	if err == nil && time.Since(start) > limit {
 		err = fmt.Errorf("the journal took %v", time.Since(start))
 	}
 	if err != nil {
 		m.err = errors.Join(m.err, fmt.Errorf("the journal did not take them either: %w", err))
-		j.close(keys, "")
+		j.close(m.owed, "")
+		m.owed = nil
 		return protocol.OweFailed
 	}
-	m.owed = keys
 	if s.opts.WhenCacheDown == Wait {
 		// Not after the write: who reads the store would see it before those who have
 		// not looked stop reading the cache.

@@ -3,6 +3,7 @@ package graphcache
 import (
 	"context"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -101,9 +102,10 @@ type sight struct {
 	driver.JournalEntry
 	ready time.Time // when its write can no longer be applied
 	held  time.Time // until then the mark that this process has made stands
-	// settled: this process has cleared the anchor and removed the entry, unless its owner
-	// had replaced it. The next look shows which.
-	settled bool
+	// settled is when this process had cleared the anchor and removed the entry, unless its
+	// owner had replaced it. The next look shows which, or that a call which came late has
+	// put it back.
+	settled time.Time
 }
 
 func (j *journal) init() {
@@ -209,9 +211,12 @@ func (s *shared) unsaved(keys []string) (entries []driver.JournalEntry) {
 	defer j.mu.Unlock()
 	for _, key := range keys {
 		if d := j.debts[key]; d != nil && d.stored.IsZero() {
+			window := s.window()
+			if left := time.Until(d.until); left > 0 {
+				window = max(window+time.Second, left) // longer, which is how others know
+			}
 			entries = append(entries, driver.JournalEntry{
-				Anchor: key, Owner: j.owner, Token: d.token, Record: d.record,
-				Window: max(s.window(), time.Until(d.until)).Round(time.Millisecond),
+				Anchor: key, Owner: j.owner, Token: d.token, Record: d.record, Window: window.Round(time.Millisecond),
 			})
 			d.sent = true
 		}
@@ -219,9 +224,12 @@ func (s *shared) unsaved(keys []string) (entries []driver.JournalEntry) {
 	return entries
 }
 
-// window is how long after it was journalled a write is applied or refused, unless the
-// store does not answer: it may have waited for two periods first.
-func (s *shared) window() time.Duration { return s.opts.HoldTTL + 2*s.opts.LookPeriod }
+// window is how long after it was journalled a write is applied or refused, or journalled
+// again with a longer window because the store does not answer: it may have waited for two
+// periods first.
+func (s *shared) window() time.Duration {
+	return s.opts.HoldTTL + 2*s.opts.HoldTimeout + 2*s.opts.LookPeriod
+}
 
 // save tells the store of the debts.
 func (s *shared) save(ctx context.Context, keys []string) error {
@@ -275,12 +283,15 @@ func (j *journal) see(entries []driver.JournalEntry, began time.Time) {
 			seen[key] = v
 			continue
 		}
+		if old.settled.Before(began) {
+			old.settled = time.Time{}
+		}
 		seen[key] = old
 	}
 	for key, old := range j.seen {
 		// The mark of one that was replaced is left to its deadline: somebody who has
 		// not looked yet may need it.
-		if seen[key] == nil && !old.settled && now.Before(old.held) {
+		if seen[key] == nil && old.settled.IsZero() && now.Before(old.held) {
 			j.dangling[driver.Hold{Anchor: old.Anchor, Token: old.Token}] = true
 		}
 	}
@@ -439,7 +450,7 @@ func (s *shared) plan() (w work) {
 		add(key, d.token, d.ready(now), d.held, due{entryKey: key, token: d.token, stamp: max(d.stamp, stamp), mine: true})
 	}
 	for key, v := range j.seen {
-		if v.settled {
+		if !v.settled.IsZero() {
 			continue
 		}
 		add(key, v.Token, !now.Before(v.ready), v.held, due{entryKey: key, token: v.Token, stamp: stamp})
@@ -562,7 +573,7 @@ func (s *shared) settle(ctx context.Context, cleared []due) {
 			delete(j.debts, e.Anchor)
 		}
 		if v := j.seen[entryKey{e.Anchor, e.Owner}]; v != nil && v.Token == e.Token {
-			v.settled = true
+			v.settled = time.Now()
 		}
 	}
 	j.updateLocked()
@@ -583,6 +594,15 @@ func (j *journal) mine() map[string]bool {
 		keys[key] = true
 	}
 	return keys
+}
+
+// next returns when there is something to do at the latest: without looks nobody else
+// wakes whoever drains.
+func (j *journal) next() time.Duration {
+	if j.any.Load() {
+		return maxDrainPause
+	}
+	return math.MaxInt64
 }
 
 // overdue reports whether this process owes what could be cleared.

@@ -107,11 +107,12 @@ var importRules = []struct {
 	edges:  func(p pkg) []string { return p.Deps },
 	forbid: func(_, to string) bool { return to == module || isBackend(to) },
 }, {
-	name:  "nothing imports examples and benchmarks",
+	name:  "nothing imports examples, benchmarks and commands",
 	from:  func(p string) bool { return true },
 	edges: func(p pkg) []string { return slices.Concat(p.Imports, p.TestImports, p.XTestImports) },
 	forbid: func(from, to string) bool {
-		return within(to, module+"/examples") && !within(from, module+"/examples") ||
+		return within(to, module+"/cmd") && !within(from, module+"/cmd") ||
+			within(to, module+"/examples") && !within(from, module+"/examples") ||
 			within(to, module+"/benchmarks") && !within(from, module+"/benchmarks")
 	},
 }, {

@@ -155,10 +155,18 @@ func (s *shared) lookFirst(ctx context.Context) error {
 	return nil
 }
 
-// keepLooking looks every LookPeriod, and drains the journal, until the graph is closed.
-func (s *shared) keepLooking() {
+// keepUp looks every LookPeriod, and drains the journal, until the graph is closed. A
+// drain waits for a store that hangs; the looks must not wait with it.
+func (s *shared) keepUp() {
 	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.keepLooking(ctx) })
+	running.Go(func() { s.keepDraining(ctx) })
 	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		running.Wait()
+	}()
 	s.stopLooking = func(ctx context.Context) error {
 		cancel()
 		select {
@@ -168,10 +176,40 @@ func (s *shared) keepLooking() {
 			return ctx.Err()
 		}
 	}
-	go func() {
-		defer close(ended)
-		s.keepUp(ctx)
-	}()
+}
+
+// keepLooking looks every LookPeriod until ctx ends. It says so once when the store stops
+// answering.
+func (s *shared) keepLooking(ctx context.Context) {
+	if s.ledger == nil {
+		return
+	}
+	ticker := time.NewTicker(s.opts.LookPeriod)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+		if ctx.Err() != nil {
+			return // select takes either
+		}
+		err := s.look(ctx)
+		if err == nil {
+			err = s.registry.keep(ctx)
+		}
+		if err != nil && !failing && ctx.Err() == nil {
+			s.opts.Logger.WarnContext(ctx, "graphcache: the store does not answer a look: what other processes decide is not known here", "error", err, "strict", s.opts.Strict)
+		}
+		if err == nil && failing {
+			s.opts.Logger.InfoContext(ctx, "graphcache: the store answers looks again")
+		}
+		failing = err != nil
+		if s.journal.any.Load() {
+			s.journal.wake()
+		}
+	}
 }
 
 // The pauses between attempts to drain what this process owes.
@@ -180,43 +218,28 @@ const (
 	maxDrainPause = time.Second
 )
 
-// keepUp looks and drains until ctx ends. It says so once when the store stops answering.
-func (s *shared) keepUp(ctx context.Context) {
-	ticker := time.NewTicker(s.opts.LookPeriod)
-	defer ticker.Stop()
+// keepDraining drains the journal until ctx ends: when it is woken, and again after pauses
+// that grow while something is left.
+func (s *shared) keepDraining(ctx context.Context) {
 	again := time.NewTimer(math.MaxInt64)
 	defer again.Stop()
-	pause, failing := minDrainPause, false
+	pause := minDrainPause
 	for {
-		tick := false
 		select {
 		case <-ctx.Done():
-		case <-ticker.C:
-			tick = true
 		case <-s.journal.kick:
-			pause = minDrainPause
 		case <-again.C:
-			pause = min(2*pause, maxDrainPause)
 		}
 		if ctx.Err() != nil {
-			return // select takes either
+			return
 		}
-		if tick && s.ledger != nil {
-			err := s.look(ctx)
-			if err == nil {
-				err = s.registry.keep(ctx)
-			}
-			if err != nil && !failing && ctx.Err() == nil {
-				s.opts.Logger.WarnContext(ctx, "graphcache: the store does not answer a look: what other processes decide is not known here", "error", err, "strict", s.opts.Strict)
-			}
-			if err == nil && failing {
-				s.opts.Logger.InfoContext(ctx, "graphcache: the store answers looks again")
-			}
-			failing = err != nil
+		if !s.drain(ctx) {
+			pause = minDrainPause
+			again.Reset(s.journal.next())
+			continue
 		}
-		if s.drain(ctx) {
-			again.Reset(pause)
-		}
+		again.Reset(pause)
+		pause = min(2*pause, maxDrainPause)
 	}
 }
 

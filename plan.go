@@ -114,9 +114,9 @@ func planObjects(h *hop, k *boundKind) hopPlan {
 	}
 	p := hopPlan{access: ByStore, advice: h.advice()}
 	if wanted, ok := planIndex(h, unready); ok {
-		p.reason = fmt.Sprintf("the store is still building the index %s", wanted.index.name)
-		if !k.registered.Load().isReady(wanted.index) {
-			p.reason = fmt.Sprintf("the index %s is new, and not all processes know of it yet", wanted.index.name)
+		p.reason = fmt.Sprintf("the index %s is new, and not all processes know of it yet", wanted.index.name)
+		if !k.built(wanted.index) {
+			p.reason = fmt.Sprintf("the store is still building the index %s", wanted.index.name)
 		}
 		p.advice = ""
 		return p

@@ -92,6 +92,7 @@ func (p linearPlan) open(ctx context.Context) (cfg lincheck.Config, closeAll fun
 		Logger: quiet, TTL: time.Minute,
 		ReadTimeout: read, LoadTimeout: 3 * time.Second, LeaseTTL: 3100*time.Millisecond + read,
 		HoldTimeout: hold, WriteTimeout: time.Second, HoldTTL: 3*time.Second + 2*hold,
+		WhenCacheDown: graphcache.Fail,
 	}
 	return cfg, func() {
 		backend.Close(context.WithoutCancel(ctx))

@@ -52,7 +52,7 @@ func linearOptions() graphcache.Options {
 		Logger: quiet, TTL: time.Minute,
 		ReadTimeout: 100 * time.Millisecond, LoadTimeout: 3 * time.Second, LeaseTTL: 3200 * time.Millisecond,
 		HoldTimeout: 250 * time.Millisecond, WriteTimeout: time.Second, HoldTTL: 3500 * time.Millisecond,
-		LookPeriod: linearLook,
+		LookPeriod: linearLook, WhenCacheDown: graphcache.Fail,
 	}
 }
 

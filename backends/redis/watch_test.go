@@ -299,7 +299,7 @@ var (
 func openGraph(t *testing.T, store driver.Store, cache driver.Cache, set ...func(*graphcache.Options)) *graphcache.Graph {
 	t.Helper()
 	opts := &graphcache.Options{
-		Cache: cache, Logger: slog.New(slog.DiscardHandler), LookPeriod: 50 * time.Millisecond,
+		Cache: cache, Logger: slog.New(slog.DiscardHandler), LookPeriod: 50 * time.Millisecond, WhenCacheDown: graphcache.Fail,
 		ReadTimeout: time.Second, HoldTimeout: 2 * time.Second, // a busy machine is slow
 	}
 	for _, f := range set {

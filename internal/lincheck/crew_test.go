@@ -81,9 +81,10 @@ func crewOf(t *testing.T, cache driver.Cache) (*goroutines, lincheck.Crew) {
 	cfg.RoundTime = 300 * time.Millisecond
 	cfg.Options = graphcache.Options{
 		HoldTimeout: 100 * time.Millisecond, WriteTimeout: 500 * time.Millisecond, HoldTTL: 2700 * time.Millisecond,
+		LookPeriod: 200 * time.Millisecond, WhenCacheDown: graphcache.Fail,
 	}
 	g := &goroutines{cfg: cfg, cache: cache, store: memory.NewStore(nil)}
-	g.cfg.Store = g.store
+	g.cfg.Store, g.cfg.Logf = g.store, nil // a member that was killed may outlast the test
 	return g, lincheck.Crew{Processes: len(g.ends), Start: g.start}
 }
 

@@ -124,6 +124,7 @@ func TestOutages(t *testing.T) {
 				ReadTimeout: 20 * time.Millisecond, HoldTimeout: 50 * time.Millisecond,
 				WriteTimeout: 100 * time.Millisecond, HoldTTL: 2200 * time.Millisecond,
 				LoadTimeout: 200 * time.Millisecond, LeaseTTL: 300 * time.Millisecond,
+				LookPeriod: 200 * time.Millisecond, WhenCacheDown: graphcache.Fail,
 				Logger: slog.New(slog.DiscardHandler),
 			}
 			cfg.Cells, cfg.Duration, cfg.Disturb = 12, 3*time.Second, o.disturb

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/backendtest"
+	"github.com/graphcache/graphcache/driver"
 )
 
 // writes are all sorts of writes. Each is one call of the store that changes something,
@@ -192,7 +194,7 @@ func TestUnansweredFenced(t *testing.T) {
 						if left := len(w.journal()); (left == 0) != (write.fenced && knows) {
 							t.Errorf("%d entries in the journal, fenced %v", left, write.fenced)
 						}
-						if write.fenced && knows {
+						if write.fenced && by == 0 {
 							time.Sleep(holdTTL)
 							w.quiet()
 						}
@@ -286,5 +288,28 @@ func TestLateOwe(t *testing.T) {
 				t.FailNow()
 			}
 		}
+	})
+}
+
+// TestLateOweTwice: an entry that was drained, and is put back by a call that comes late,
+// is drained again.
+func TestLateOweTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newPopulated(t, 1)
+		w.warmUp()
+		entries := []driver.JournalEntry{{Anchor: "x", Owner: "nobody", Token: "t"}}
+		must(t, w.store.Owe(t.Context(), entries))
+		var back atomic.Bool
+		w.processes[0].onStore(func(_ context.Context, c backendtest.Call) backendtest.Fault {
+			if c.Method != "Settle" || back.Swap(true) {
+				return backendtest.Fault{}
+			}
+			return backendtest.Fault{After: func(ctx context.Context) { must(t, w.store.Owe(ctx, entries)) }}
+		})
+		time.Sleep(10 * period)
+		if !back.Load() {
+			t.Error("the entry was not drained")
+		}
+		w.quiet()
 	})
 }

@@ -25,6 +25,9 @@ func TestOverflow(t *testing.T) {
 		{graphcache.Ack, "bulk", true}, {graphcache.Ack, "one by one", false},
 		{graphcache.Wait, "bulk", false}, {graphcache.Wait, "bulk", true},
 	} {
+		if testing.Short() && tt.how == "bulk" && !(tt.mode == graphcache.Wait && tt.back) {
+			continue
+		}
 		t.Run(fmt.Sprintf("%v/back %v/%s", tt.mode, tt.back, tt.how), func(t *testing.T) {
 			bubble(t, func(t *testing.T) { testOverflow(t, tt.mode, tt.back, tt.how) })
 		})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,7 +19,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("outage.seed", 0, "run one round of TestRandom with this seed")
-	timeFlag = flag.Duration("outage.time", 5*time.Second, "how long TestRandom runs in each mode")
+	timeFlag = flag.Duration("outage.time", 1700*time.Millisecond, "how long TestRandom runs in each mode")
 )
 
 // TestRandom: four processes read and write while any call of any backend may fail, hang,
@@ -62,6 +63,9 @@ type round struct {
 	begun time.Time
 	stats map[string]int
 }
+
+// latest is how late a call of the store may be made.
+const latest = 110 * time.Second
 
 // mortal is the process that dies in a round. What it has not told the store by then is
 // only known from its marks, so none of its writes may come later than they stand.
@@ -123,7 +127,7 @@ func (r *round) run() {
 	wg.Wait()
 	r.processes = slices.Delete(slices.Clone(r.processes), mortal, mortal+1)
 	r.well()
-	time.Sleep(ambiguous + 20*time.Second)
+	time.Sleep(latest + ambiguous + 20*time.Second)
 	for _, p := range r.processes {
 		p.store.WaitLate()
 		p.cache.WaitLate()
@@ -145,11 +149,11 @@ func (r *round) weather(i int, p *process) {
 	for time.Now().Before(r.end) {
 		s, c := r.state(), r.state()
 		r.note("process %d: the store is %s, the cache is %s", i, s, c)
-		latest := 110 * time.Second
+		late := latest
 		if i == mortal {
-			latest = 8 * time.Second
+			late = 8 * time.Second
 		}
-		p.onStore(r.faults(i, s, latest))
+		p.onStore(r.faults(i, s, late))
 		p.onCache(r.faults(i, c, 10*time.Second))
 		time.Sleep(time.Duration(500+r.intn(6000)) * time.Millisecond)
 		p.well()
@@ -163,7 +167,7 @@ func (r *round) state() string {
 }
 
 // faults returns the faults of a backend in that state.
-func (r *round) faults(process int, state string, latest time.Duration) backendtest.Hook {
+func (r *round) faults(process int, state string, most time.Duration) backendtest.Hook {
 	return func(ctx context.Context, c backendtest.Call) backendtest.Fault {
 		if time.Now().After(r.end) {
 			return backendtest.Fault{}
@@ -183,7 +187,10 @@ func (r *round) faults(process int, state string, latest time.Duration) backendt
 			case 3, 4:
 				f.Action = backendtest.DropReply
 			case 5, 6:
-				late, until := time.Duration(r.intn(int(latest/time.Millisecond)))*time.Millisecond, make(chan struct{})
+				if strings.HasPrefix(c.Method, "Tx.") && c.Method != "Tx.Commit" {
+					break // its transaction may be over by then
+				}
+				late, until := time.Duration(r.intn(int(most/time.Millisecond)))*time.Millisecond, make(chan struct{})
 				if r.intn(2) == 0 {
 					late = min(late, time.Duration(r.intn(3000))*time.Millisecond)
 				}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,10 +95,10 @@ func TestStoreDownInTraffic(t *testing.T) {
 					w.warmUp()
 					end := time.Now().Add(2 * time.Minute)
 					var wg sync.WaitGroup
-					down := false
+					var down atomic.Bool
 					for i, p := range w.processes {
 						p.onStore(func(context.Context, backendtest.Call) backendtest.Fault {
-							if down {
+							if down.Load() {
 								return backendtest.Fault{Action: how}
 							}
 							return backendtest.Fault{}
@@ -111,7 +112,7 @@ func TestStoreDownInTraffic(t *testing.T) {
 						})
 						wg.Go(func() {
 							for time.Now().Before(end) {
-								begun, wasDown := time.Now(), down
+								begun, wasDown := time.Now(), down.Load()
 								_, err := accounts.Get(t.Context(), p, "b") // which nobody writes
 								if wasDown && err != nil {
 									t.Errorf("at %v a cached read failed after %v: %v", begun.Format("04:05.000"), time.Since(begun), err)
@@ -122,9 +123,9 @@ func TestStoreDownInTraffic(t *testing.T) {
 						})
 					}
 					time.Sleep(20 * time.Second)
-					down = true
+					down.Store(true)
 					time.Sleep(time.Minute)
-					down = false
+					down.Store(false)
 					wg.Wait()
 					// What hung may have been applied for all that anybody knows.
 					time.Sleep(ambiguous + 5*time.Second)
@@ -311,5 +312,51 @@ func TestNoLedger(t *testing.T) {
 				w.same()
 			})
 		})
+	}
+}
+
+// TestWritePanics: a store that panics in a write whose anchors are in the journal leaves
+// nothing for ever.
+func TestWritePanics(t *testing.T) {
+	for _, applied := range []bool{false, true} {
+		for _, down := range []bool{false, true} {
+			t.Run(fmt.Sprintf("applied %v/the cache is down %v", applied, down), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					w := newPopulated(t, 2)
+					w.warmUp()
+					p := w.processes[0]
+					if down {
+						w.cacheDown(backendtest.Fail, p)
+					}
+					p.onStore(func(_ context.Context, c backendtest.Call) backendtest.Fault {
+						boom := func(context.Context) { panic("boom") }
+						if c.Method == "Write" && !applied {
+							boom(nil)
+						}
+						if c.Method == "Write" {
+							return backendtest.Fault{After: boom}
+						}
+						return backendtest.Fault{}
+					})
+					func() {
+						defer func() {
+							if recover() == nil {
+								t.Error("no panic")
+							}
+						}()
+						_ = p.set(t.Context(), "a", 7)
+					}()
+					w.agree("at once", p)
+					time.Sleep(2 * period)
+					w.agree("two periods later")
+					w.well()
+					time.Sleep(holdTTL)
+					w.agree("when the cache is back")
+					time.Sleep(ambiguous + 20*time.Second)
+					w.quiet()
+					w.same()
+				})
+			})
+		}
 	}
 }

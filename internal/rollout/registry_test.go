@@ -104,7 +104,7 @@ func TestEntryIsLost(t *testing.T) {
 				put(t, old, "b")
 				right(t, p)
 				readyWithin(t, p, 2*time.Minute)
-				if took := time.Since(lost); took < readyAfter || took > readyAfter+3*lookPeriod {
+				if took := time.Since(lost); took < readyAfter || took > readyAfter+4*lookPeriod {
 					t.Errorf("ready again after %v", took)
 				}
 				right(t, p)

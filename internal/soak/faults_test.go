@@ -36,6 +36,7 @@ const (
 	restores                      // what the cache had when it was last saved
 	ends                          // the process
 	pauses                        // the process
+	cuts                          // from the store or the cache, or makes them slow
 )
 
 // faults does to parts what it can do, and remembers it.
@@ -144,7 +145,7 @@ func (f *faults) redisSaved(context.Context, *rand.Rand) {
 }
 
 func (f *faults) redisStopped(ctx context.Context, _ *rand.Rand) {
-	f.during("redis stopped for 2 s", -1, 0, func() error {
+	f.during("redis stopped for 2 s", -1, cuts, func() error {
 		f.redis.Suspend()
 		sleep(ctx, 2*time.Second)
 		f.redis.Resume()
@@ -153,7 +154,7 @@ func (f *faults) redisStopped(ctx context.Context, _ *rand.Rand) {
 }
 
 func (f *faults) redisPauses(_ context.Context, rng *rand.Rand) {
-	f.during("redis pauses clients", -1, 0, func() error {
+	f.during("redis pauses clients", -1, cuts, func() error {
 		mode := []string{"WRITE", "ALL"}[rng.IntN(2)]
 		_, err := f.redis.CLI("CLIENT", "PAUSE", strconv.Itoa(50+rng.IntN(600)), mode)
 		return err
@@ -205,7 +206,7 @@ func (f *faults) connectionsCut(_ context.Context, rng *rand.Rand) {
 
 func (f *faults) repliesDropped(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyProxy(rng)
-	f.during("replies of redis dropped", i, 0, func() error {
+	f.during("replies of redis dropped", i, cuts, func() error {
 		p.DropReplies(true)
 		sleep(ctx, between(rng, 5*time.Millisecond, 300*time.Millisecond))
 		p.DropReplies(false)
@@ -215,7 +216,7 @@ func (f *faults) repliesDropped(ctx context.Context, rng *rand.Rand) {
 
 func (f *faults) repliesSlow(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyProxy(rng)
-	f.during("replies of redis slow", i, 0, func() error {
+	f.during("replies of redis slow", i, cuts, func() error {
 		p.Delay(between(rng, time.Millisecond, 150*time.Millisecond))
 		sleep(ctx, between(rng, 50*time.Millisecond, 500*time.Millisecond))
 		p.Delay(0)
@@ -225,7 +226,7 @@ func (f *faults) repliesSlow(ctx context.Context, rng *rand.Rand) {
 
 func (f *faults) redisRefuses(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyProxy(rng)
-	f.during("redis refuses a process", i, 0, func() error {
+	f.during("redis refuses a process", i, cuts, func() error {
 		p.Refuse(true)
 		sleep(ctx, between(rng, 100*time.Millisecond, 2500*time.Millisecond))
 		p.Refuse(false)
@@ -235,7 +236,7 @@ func (f *faults) redisRefuses(ctx context.Context, rng *rand.Rand) {
 
 func (f *faults) redisHangs(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyProxy(rng)
-	f.during("redis hangs for a process", i, 0, func() error {
+	f.during("redis hangs for a process", i, cuts, func() error {
 		p.Hang(true)
 		sleep(ctx, between(rng, 50*time.Millisecond, heldBack))
 		if rng.IntN(2) == 0 {
@@ -249,7 +250,7 @@ func (f *faults) redisHangs(ctx context.Context, rng *rand.Rand) {
 // What is done to the store.
 
 func (f *faults) storeStopped(ctx context.Context, rng *rand.Rand) {
-	f.during("store stopped", -1, 0, func() error {
+	f.during("store stopped", -1, cuts, func() error {
 		f.store.Suspend()
 		sleep(ctx, between(rng, 100*time.Millisecond, 3*time.Second))
 		f.store.Resume()
@@ -258,7 +259,7 @@ func (f *faults) storeStopped(ctx context.Context, rng *rand.Rand) {
 }
 
 func (f *faults) storeKilled(ctx context.Context, rng *rand.Rand) {
-	f.during("store killed and restarted", -1, 0, func() error {
+	f.during("store killed and restarted", -1, cuts, func() error {
 		f.store.Kill()
 		sleep(ctx, between(rng, 0, 1500*time.Millisecond))
 		return f.store.Restart()
@@ -272,7 +273,7 @@ func (f *faults) anyMongo(rng *rand.Rand) (int, *mongotest.Proxy) {
 
 func (f *faults) storeRefuses(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyMongo(rng)
-	f.during("store refuses a process", i, 0, func() error {
+	f.during("store refuses a process", i, cuts, func() error {
 		p.Refuse(true)
 		sleep(ctx, between(rng, 200*time.Millisecond, 4*time.Second))
 		p.Refuse(false)
@@ -316,7 +317,7 @@ func (f *faults) storeHoldsBack(ctx context.Context, rng *rand.Rand) {
 // requests has something done to the requests of a process for a while.
 func (f *faults) requests(ctx context.Context, rng *rand.Rand, kind string, most time.Duration, on func(cmd string) mongotest.Action) {
 	i, p := f.anyMongo(rng)
-	f.during(kind, i, 0, func() error {
+	f.during(kind, i, cuts, func() error {
 		p.On(func(cmd string) mongotest.Action {
 			if cmd == "hello" || cmd == "isMaster" || cmd == "ismaster" {
 				return mongotest.Pass
@@ -341,7 +342,7 @@ func (f *faults) split(ctx context.Context, rng *rand.Rand) {
 			}
 		}
 	}
-	f.during("store refuses a process, redis the others", one, 0, func() error {
+	f.during("store refuses a process, redis the others", -1, cuts, func() error {
 		f.mproxies[one].Refuse(true)
 		sleep(ctx, between(rng, 0, time.Second))
 		redis(true)

@@ -18,7 +18,7 @@ const (
 	lostOwed  = "lost hold, release owed"
 	noStore   = "the reader reaches the cache and not the store"
 	wentBack  = "the cache went back in time, and the reader may reach a server that is no master"
-	unnoticed = "the cache went back in time, and all who could tell are gone"
+	unnoticed = "the cache went back in time, and nobody was left who could tell"
 )
 
 // promotedBound is for how long a process may still reach a server that is no longer a master.
@@ -63,9 +63,9 @@ func (f *faults) exception(place int, s *staleRead) string {
 	return ""
 }
 
-// toNotice is how long a process that goes on is given to notice that the cache has gone back, and
-// the others to learn of it.
-const toNotice = 5 * time.Second
+// toNotice is how long a process must go on, and reach the cache and the store, until it has
+// noticed that the cache has gone back and the others have learned of it.
+const toNotice = 4 * time.Second
 
 // unnoticed reports whether the cache had gone back before a moment and no process that had known
 // it before was left to tell.
@@ -85,22 +85,23 @@ func (f *faults) unnoticed(moment int64) bool {
 	})
 }
 
-// noticesLocked reports whether the process that a place had before the cache went back has gone
-// on for long enough since.
+// noticesLocked reports whether the process that a place had before the cache went back has had
+// the time since to tell.
 func (f *faults) noticesLocked(place int, back *fault, moment int64) bool {
-	since := back.to
-	for _, x := range f.all { // in the order in which they began
-		switch {
-		case x.place != place || x.effect&(ends|pauses) == 0 || x.to < back.from || x.from > moment:
-		case x.from-since > int64(toNotice):
-			return true
-		case x.effect&ends != 0:
-			return false
-		default:
-			since = max(since, x.to)
+	end := moment
+	for _, x := range f.all {
+		if x.effect&ends != 0 && x.place == place && x.to >= back.from {
+			end = min(end, x.from)
 		}
 	}
-	return moment-since > int64(toNotice)
+	had, since := int64(0), back.to // until since
+	for _, x := range f.all {       // in the order in which they began
+		if x.effect&(pauses|cuts) != 0 && (x.place == place || x.place < 0) && x.to > since && x.from < end {
+			had += max(0, x.from-since)
+			since = x.to
+		}
+	}
+	return had+max(0, end-since) > int64(toNotice)
 }
 
 // died reports whether one of the places, as bits, has lost its process since.

@@ -279,7 +279,7 @@ func (r *run) report(stale map[string]*staleness, rested time.Duration) string {
 	for _, name := range slices.Sorted(maps.Keys(stale)) {
 		s := stale[name]
 		fmt.Fprintf(&b, "stale: %d reads, the longest for %v after: %s\n", s.reads, s.longest.Round(time.Millisecond), cmp.Or(name, "NO EXCEPTION"))
-		if *soakLog {
+		if name != "" && name != cacheDown {
 			fmt.Fprintln(&b, s.example)
 		}
 	}
