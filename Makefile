@@ -18,13 +18,14 @@ export GRAPHCACHE_REQUIRE_SERVERS := 1
 # Shuffled runs are never taken from the test cache, which could not tell that the
 # answers of `go list` have changed. The search of interleavings has one goroutine, for which
 # the race detector would take two minutes; others wait for their servers most of the time.
-# Models do a fifth under the race detector; .ci/run has them do it all.
+# Models do a fifth under the race detector, and outages and deploys are gone through without
+# it; .ci/run does it all.
 test: servers
 	go mod download
 	@bad=$$(find . -name '*.go' -not -name '*_go127*.go' -exec gofmt -l {} +); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
 	go vet ./...
-	go test -race -shuffle=on -timeout=15m -p=3 $$(go list ./... | grep -v internal/protocol$$)
-	go test -shuffle=on ./internal/protocol
+	go test -race -shuffle=on -timeout=15m -p=3 $$(go list ./... | grep -vE 'internal/(protocol|outage|rollout)$$')
+	go test -short -shuffle=on ./internal/protocol ./internal/outage ./internal/rollout
 
 # The tests start servers of their own, in temporary directories. Those that stand in for
 # MongoDB are compiled here, which takes a minute or two the first time, so that no test

@@ -178,15 +178,18 @@
 //     the server again: graphs then take no value from before, and Stats counts it. There
 //     remain a process that still reaches a server which is no longer the master, whose
 //     reads and whose writes' invalidations are apart from those of the others, and
-//     processes that start when no other is there that has noticed.
+//     processes that start when no other is there that has noticed and could tell the
+//     store.
 //   - A write whose outcome is unknown ([ErrUnknownOutcome]) is applied by the store more
-//     than two minutes later. Or its process has died before it could say so in the journal,
-//     and the write is applied later than Options.HoldTTL after it began: until then its
-//     marks stand.
+//     than two minutes later. Or its process has died, or reached neither store nor cache,
+//     before it could say so in the journal, and the write is applied later than
+//     Options.HoldTTL after it began: until then its marks stand.
+//   - A machine is suspended, and its monotonic clock with it: its processes take no notice
+//     of how long their marks and their looks have been there.
 //   - The store answers reads with an old state unless it is told what it must have
 //     seen, as a database may for some seconds after a failover, and the reader could
 //     not know: the cache did not answer it or has lost the moment of the last write,
-//     the read was [Fresh] or is one that is never cached, or there is no cache. The store
+//     the anchor is in the journal, the read was [Fresh] or is one that is never cached, or there is no cache. The store
 //     of backends/memory never does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache: see below.
@@ -195,11 +198,11 @@
 //
 // No read fails because of the cache: it goes to the store, at most Options.MaxLoads at a
 // time. Nor does a write, unless Options.WhenCacheDown is Fail: anchors that the cache does
-// not take, within one HoldTimeout, go to the journal, which is in the store. Each process
+// not take, after one HoldTimeout or two, go to the journal, which is in the store. Each process
 // looks at it every LookPeriod, and reads what is in it from the store; its own entries it
 // knows at once. Any process that reaches both sides clears the anchors in the cache and
-// removes the entries. More than 10,000 entries are one for all anchors, after which the
-// whole cache begins anew. Writes of unknown outcome are in the journal as well, for two
+// removes the entries. More than 10,000 entries are one for all anchors: nobody uses the
+// cache as long as such writes go on, and it begins anew after them. Writes of unknown outcome are in the journal as well, for two
 // minutes, or until another write of the record shows that they will not come any more;
 // and so are those whose marks the cache does not confirm to be gone.
 //
@@ -209,7 +212,7 @@
 // old.
 //
 // The journal needs a store that is a driver.Ledger, as those of backends/memory and
-// backends/mongo are. [Graph.Check] looks for what should not be in the cache.
+// backends/mongo are; with another one such writes are refused. [Graph.Check] looks for what should not be in the cache.
 //
 // # Rolling deploys
 //

@@ -69,8 +69,8 @@ const (
 	FromStore
 	// FromLoad: another reader is loading it.
 	FromLoad
-	// FromStoreHeld: a write is under way, or the cache does not answer: it would be
-	// loaded, and not cached.
+	// FromStoreHeld: a write is under way, the cache does not answer, or the anchor is in
+	// the journal: it would be loaded, and not cached.
 	FromStoreHeld
 	// FromStoreUncached: it would be loaded, and is never cached.
 	FromStoreUncached
@@ -150,8 +150,11 @@ func (x *exec) peek(p *peek, h *hop, starts []string, last bool) (rows []row, kn
 
 // fetch looks the requests up, and loads nothing.
 func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshness) error {
-	begin(reqs)
 	cached := c.cached(fresh)
+	if cached {
+		c.g.bypass(reqs)
+	}
+	begin(reqs)
 	if cached {
 		_ = c.g.lookup(ctx, reqs) // what the cache does not answer, the store would
 	}
@@ -167,6 +170,8 @@ func (p *peek) fetch(ctx context.Context, c conn, reqs []request, fresh Freshnes
 		switch {
 		case !cached || r.direct:
 			f.Source, f.AnchorKey, f.FieldKey = FromStoreUncached, "", ""
+		case r.bypass:
+			f.Source = FromStoreHeld
 		case r.next.Action == protocol.Hit:
 			f.Source = FromCache
 		case r.next.Action == protocol.Wait:

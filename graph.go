@@ -246,6 +246,9 @@ func (g *Graph) Close(ctx context.Context) error {
 			err = stopped
 		}
 	}
+	if err == nil && s.journal.any.Load() {
+		s.drain(ctx) // what is left is in the store, for others
+	}
 	if err != nil {
 		return fmt.Errorf("graphcache: close: work is still under way: %w", err)
 	}

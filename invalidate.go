@@ -21,7 +21,9 @@ type Ref interface {
 // the store, and as it was in the cache, if this program's layout is there. If it may
 // have left the cache, or was written several times, pass what it was before as well:
 // otherwise a query that is answered by an index alone, such as IDs and Count, may have
-// it where it was until that value expires.
+// it where it was until that value expires. If the cache does not answer, or another version
+// of the program has an index on a field that this one lacks, the whole kind is dropped
+// besides, which other processes learn when they look.
 func (k *ObjectKind[T]) Ref(id ID[T], before ...*T) Ref {
 	r := objectRef{kind: k.core, id: string(id)}
 	for _, o := range before {

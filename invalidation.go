@@ -278,7 +278,7 @@ func (m *mutation) abandon() {
 	}
 	j := &m.g.shared.journal
 	if m.wrote {
-		j.doubt(m.keys, crand.Text(), "")
+		j.doubt(m.keys, crand.Text(), "", 0)
 	}
 	if m.owed != nil {
 		j.close(m.owed, "")
@@ -406,11 +406,11 @@ func (m *mutation) owe(ctx context.Context) protocol.WriteEvent {
 	if m.wrote {
 		keys := m.keys
 		if m.session.unknown {
-			token := m.token
+			token, opened := m.token, 0
 			if m.owed != nil {
-				token = crand.Text() // others count the longer window anew
+				token, opened = crand.Text(), 1 // others count the longer window anew
 			}
-			keys = j.doubt(keys, token, m.session.record)
+			keys = j.doubt(keys, token, m.session.record, opened)
 		} else {
 			keys = j.open(m.left(), m.token)
 			j.close(keys, m.session.stamp)

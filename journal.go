@@ -3,6 +3,7 @@ package graphcache
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -35,7 +36,8 @@ const (
 	// cache that they can reach, until they have looked: for two periods at most.
 	Ack WhenCacheDown = iota
 	// Wait is Ack, but writes two periods after the journal has the anchors, when others
-	// have looked or, with Options.Strict, do not use the cache: reads stay linearizable.
+	// have looked or, with Options.Strict, do not use the cache: reads stay linearizable. A
+	// transaction stays open in the store for that long.
 	Wait
 	// Fail refuses the write with ErrUnavailable.
 	Fail
@@ -70,6 +72,7 @@ type journal struct {
 	owner string
 	kick  chan struct{} // wakes whoever drains
 	any   atomic.Bool   // there is an entry, its own or another's
+	known atomic.Bool   // one of them may have a record
 
 	owed, drained atomic.Int64 // how many entries
 
@@ -187,15 +190,18 @@ func (j *journal) close(keys []string, stamp driver.Stamp) {
 }
 
 // doubt notes that a write of unknown outcome owes the anchors until it can no longer be
-// applied, and returns them like open.
-func (j *journal) doubt(keys []string, token, record string) []string {
+// applied, and returns them like open. opened is 1 if the write has called that.
+func (j *journal) doubt(keys []string, token, record string, opened int) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	keys = j.roomLocked(keys)
 	for _, key := range keys {
 		d := j.debtLocked(key)
-		if d.open > 0 || !d.until.IsZero() {
+		if d.open > opened || !d.until.IsZero() {
 			record = "" // another write owes it too
+		}
+		if record != "" {
+			j.known.Store(true)
 		}
 		d.token, d.stored, d.record = token, time.Time{}, record
 		d.until = time.Now().Add(ambiguousWindow)
@@ -246,14 +252,15 @@ func (s *shared) save(ctx context.Context, keys []string) error {
 	s.journal.owed.Add(int64(len(entries)))
 	j := &s.journal
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	for _, e := range entries {
 		if d := j.debts[e.Anchor]; d != nil && d.token == e.Token {
 			d.stored = time.Now()
 		}
 	}
-	if !j.telling {
-		j.telling = true
+	news := !j.telling
+	j.telling = true
+	j.mu.Unlock()
+	if news {
 		s.opts.Logger.WarnContext(ctx, "graphcache: the cache is not told of all writes: their anchors go to the journal, and are read from the store", "mode", s.opts.WhenCacheDown.String())
 	}
 	return nil
@@ -297,9 +304,15 @@ func (j *journal) see(entries []driver.JournalEntry, began time.Time) {
 	}
 	j.seen = seen
 	clear(j.anchors)
-	for key := range seen {
+	known := false
+	for key, v := range seen {
 		j.anchors[key.anchor]++
+		known = known || v.Record != ""
 	}
+	for _, d := range j.debts {
+		known = known || d.record != ""
+	}
+	j.known.Store(known)
 	j.updateLocked()
 }
 
@@ -330,7 +343,7 @@ type fence struct {
 // fences returns the entries that a write of the record which is yet to be sent ends: the
 // unanswered write expects a version that will be gone for good.
 func (j *journal) fences(record string) (found []fence) {
-	if record == "" || !j.any.Load() {
+	if !j.known.Load() {
 		return nil
 	}
 	j.mu.RLock()
@@ -390,14 +403,14 @@ func (s *shared) drain(ctx context.Context) (left bool) {
 			cleared = append(cleared, w.allEntries...)
 		}
 	}
-	s.settle(ctx, cleared)
-	var owed []string
-	for key := range s.journal.mine() {
-		owed = append(owed, key)
+	for chunk := range slices.Chunk(cleared, drainChunk) {
+		if !s.settle(ctx, chunk) {
+			break // the marks of other entries must be made anew in time
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
-	defer cancel()
-	if len(owed) > 0 && s.ledger != nil {
+	if owed := s.journal.mine(); len(owed) > 0 && s.ledger != nil {
+		ctx, cancel := context.WithTimeout(ctx, s.lookTimeout())
+		defer cancel()
 		if err := s.save(ctx, owed); err != nil {
 			s.opts.Logger.DebugContext(ctx, "graphcache: the store does not take the journal", "error", err)
 		}
@@ -530,14 +543,14 @@ func (s *shared) drainAll(ctx context.Context) error {
 		s.raiseHere()
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*s.lookTimeout())
+	defer cancel()
 	return s.raiseAndLook(ctx, s.registry.kindNames())
 }
 
-// settle removes the entries that have been cleared.
-func (s *shared) settle(ctx context.Context, cleared []due) {
-	if len(cleared) == 0 {
-		return
-	}
+// settle removes the entries that have been cleared. It reports false if the store does not
+// answer.
+func (s *shared) settle(ctx context.Context, cleared []due) bool {
 	j := &s.journal
 	var entries []driver.JournalEntry
 	j.mu.Lock()
@@ -558,13 +571,13 @@ func (s *shared) settle(ctx context.Context, cleared []due) {
 	j.updateLocked()
 	j.mu.Unlock()
 	if len(entries) == 0 || s.ledger == nil {
-		return
+		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.opts.WriteTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout())
 	defer cancel()
 	if err := s.ledger.Settle(ctx, entries); err != nil {
 		s.opts.Logger.DebugContext(ctx, "graphcache: the store does not take what was drained from the journal", "error", err)
-		return
+		return false
 	}
 	j.drained.Add(int64(len(entries)))
 	j.mu.Lock()
@@ -583,17 +596,14 @@ func (s *shared) settle(ctx context.Context, cleared []due) {
 	}
 	j.mu.Unlock()
 	s.opts.Logger.LogAttrs(ctx, slog.LevelInfo, "graphcache: the journal was drained", slog.Int("entries", len(entries)), slog.Int("left", left))
+	return true
 }
 
 // mine returns the anchors that this process owes.
-func (j *journal) mine() map[string]bool {
+func (j *journal) mine() []string {
 	j.mu.RLock()
 	defer j.mu.RUnlock()
-	keys := make(map[string]bool, len(j.debts))
-	for key := range j.debts {
-		keys[key] = true
-	}
-	return keys
+	return slices.Collect(maps.Keys(j.debts))
 }
 
 // next returns when there is something to do at the latest: without looks nobody else

@@ -17,8 +17,7 @@ import (
 // last look was:
 //
 //   - A write whose last look began more than one and a half periods ago looks first, so
-//     it knows of every index that is in use: none is used before two periods and the
-//     longest write have passed.
+//     it knows of every index that is in use: none is before Options.readyAfter.
 //   - A read whose last look began more than two periods ago goes to the store: the
 //     process was paused, and may not know what was journalled meanwhile. If the look
 //     fails, because the store is down, the cache is believed all the same, unless
@@ -56,6 +55,11 @@ func (l *looks) age() time.Duration { return time.Duration(l.now() - l.began.Loa
 
 // leastLookTimeout keeps short periods from making every look on a busy machine fail.
 const leastLookTimeout = 500 * time.Millisecond
+
+// lookTimeout bounds a look, and what else is asked of the ledger in the background.
+func (s *shared) lookTimeout() time.Duration {
+	return min(s.opts.LoadTimeout, max(s.opts.LookPeriod, leastLookTimeout))
+}
 
 // look looks, or waits for the look under way.
 func (s *shared) look(ctx context.Context) error {
@@ -112,7 +116,7 @@ func (s *shared) lookOnce(ctx context.Context) (err error) {
 			}
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, min(s.opts.LoadTimeout, max(s.opts.LookPeriod, leastLookTimeout)))
+	ctx, cancel := context.WithTimeout(ctx, s.lookTimeout())
 	defer cancel()
 	look, err := s.ledger.Look(ctx)
 	if err != nil {
@@ -240,6 +244,7 @@ func (s *shared) keepDraining(ctx context.Context) {
 		}
 		again.Reset(pause)
 		pause = min(2*pause, maxDrainPause)
+		_ = sleep(ctx, minDrainPause) // every write that is journalled wakes it
 	}
 }
 

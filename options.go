@@ -25,14 +25,14 @@ type Options struct {
 
 	// TTL is how long a cached value lives, give or take 10 % chosen at random.
 	// It bounds every exception to the consistency that the package documents.
-	// Default 10 minutes, at least 1 second.
+	// Default 10 minutes, at least 1 second, at most 6 days.
 	TTL time.Duration
 	// ReadTimeout bounds a look-up in the cache. After it the read goes to the
 	// store. Default 50 ms.
 	ReadTimeout time.Duration
 	// HoldTimeout bounds an attempt to mark the anchors of a write in the cache, and one to
-	// take the marks off. There are two of each; the second attempt to mark is not made if
-	// the first took that long, unless WhenCacheDown is Fail. Default 500 ms.
+	// take the marks off. There are two of each; if the journal can take the anchors, the
+	// second attempt to mark is not made when the first took that long. Default 500 ms.
 	HoldTimeout time.Duration
 	// WriteTimeout bounds a write to the store. Default 5 s.
 	WriteTimeout time.Duration
@@ -48,8 +48,8 @@ type Options struct {
 	LeaseTTL time.Duration
 	// LookPeriod is how often a process reads from the store what other processes have
 	// decided: which anchors are in the journal, what other versions of the program cache
-	// under, which kinds were invalidated. At most TTL/10. Default 1 s, or TTL/10 if that is
-	// less. All processes of a deployment should have the same LookPeriod, HoldTimeout,
+	// under, which kinds were invalidated. If that takes longer than two periods, reads do not
+	// use the cache. At most TTL/10. Default 1 s, or TTL/10 if that is less. All processes of a deployment should have the same LookPeriod, HoldTimeout,
 	// WriteTimeout and HoldTTL.
 	LookPeriod time.Duration
 
@@ -60,7 +60,7 @@ type Options struct {
 	// Strict: when this process has not read the store's ledger for two LookPeriods, its
 	// reads are answered by the store, not by the cache. Without it, cached values are
 	// served while the store is down, also if something that can reach the store, but not
-	// the cache, writes meanwhile.
+	// the cache, writes meanwhile. It has no effect if the store is no driver.Ledger.
 	Strict bool
 
 	// MaxFragmentBytes is the size above which a value is not cached. Default

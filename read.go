@@ -72,7 +72,6 @@ func (g *Graph) bypass(reqs []request) {
 	for i := range reqs {
 		if r := &reqs[i]; !r.direct && (!trusted || s.journal.owes(r.anchor)) {
 			r.bypass = true
-			r.kind.counters.bypasses.Add(1)
 		}
 	}
 }
@@ -156,7 +155,9 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 func countLookups(reqs []request) {
 	for i := range reqs {
 		switch r := &reqs[i]; {
-		case r.direct || r.bypass:
+		case r.direct:
+		case r.bypass:
+			r.kind.counters.bypasses.Add(1)
 		case r.next.Action == protocol.Hit:
 			r.way = wayHit
 			r.kind.counters.hits.Add(1)

@@ -79,7 +79,7 @@ func (r *registry) init(s *shared) {
 
 // register adds this process's entries, or renews them.
 func (r *registry) register(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.s.opts.WriteTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.s.opts.LoadTimeout)
 	defer cancel()
 	if err := r.s.ledger.Register(ctx, r.own); err != nil {
 		return err
@@ -204,7 +204,7 @@ func (r *registry) keep(ctx context.Context) error {
 	if len(ready) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.s.opts.WriteTimeout)
+	ctx, cancel := context.WithTimeout(ctx, r.s.lookTimeout())
 	defer cancel()
 	if err := r.s.ledger.Register(ctx, ready); err != nil {
 		return err

@@ -22,7 +22,8 @@ type Stats struct {
 	Looks, FailedLooks int64
 	// LookAge is how long ago the last successful one began.
 	LookAge time.Duration
-	// Owed are the entries that this process has put into the journal, Drained those of any
+	// Owed are the entries that this process has put into the journal, each change of one
+	// included, Drained those of any
 	// process that it has cleared and removed. Journal is how many it knows of now.
 	Owed, Drained, Journal int64
 	// ForeignChanges are changes made by something else than graphcache that [Graph.Watch]
@@ -63,14 +64,13 @@ type KindStats struct {
 	// LostHolds are marks that the cache lost before their write ended: until
 	// the write was acknowledged its anchor may have been served stale.
 	LostHolds int64
-	// AbandonedHolds are marks that were left to their deadline, because the
-	// write's outcome is unknown or the cache did not confirm their release in time.
+	// AbandonedHolds are marks that were left standing, because the write's outcome is
+	// unknown or the cache did not confirm their release in time. The journal has them.
 	AbandonedHolds int64
 	// Unheld are writes that met a record whose index entries, or whose end in a to-one
 	// kind, were not those that were expected: something writes the store that graphcache
-	// does not know of. What they touch besides is cleared before they are acknowledged;
-	// if the cache does not confirm that, AbandonedHolds has it too, and readers may see
-	// stale results until it does.
+	// does not know of. What they touch besides is cleared before they are acknowledged; if
+	// the cache does not confirm that, it goes to the journal, and AbandonedHolds has it too.
 	Unheld int64
 }
 

@@ -19,7 +19,8 @@ import (
 type Ledger interface {
 	// Look returns everything. Its parts may be of different moments, the journal's being
 	// the first: a Look that does not show an entry which was there shows what was raised
-	// before the call of Settle that removed it. The caller owns the result.
+	// before the call of Settle that removed it, and, unless that has been removed as well,
+	// the entry for all anchors if it was added before. The caller owns the result.
 	Look(ctx context.Context) (Look, error)
 
 	// Owe adds the entries to the journal, each in the place of the one with the same

@@ -234,6 +234,17 @@ func (f *faults) redisRefuses(ctx context.Context, rng *rand.Rand) {
 	})
 }
 
+// redisRefusesBriefly is for as long as a write takes to give up.
+func (f *faults) redisRefusesBriefly(ctx context.Context, rng *rand.Rand) {
+	i, p := f.anyProxy(rng)
+	f.during("redis refuses a process", i, cuts, func() error {
+		p.Refuse(true)
+		sleep(ctx, between(rng, 100*time.Millisecond, 500*time.Millisecond))
+		p.Refuse(false)
+		return nil
+	})
+}
+
 func (f *faults) redisHangs(ctx context.Context, rng *rand.Rand) {
 	i, p := f.anyProxy(rng)
 	f.during("redis hangs for a process", i, cuts, func() error {

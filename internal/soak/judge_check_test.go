@@ -11,7 +11,7 @@ func TestJudge(t *testing.T) {
 	s := &w.shared.sequences[accountAt(0, 3)]
 	for n := range int64(6) {
 		s.begin(n+1, 0)
-		s.ack(n + 1)
+		s.ack(n+1, 0)
 	}
 	s.begin(7, 0) // and nobody knows how it ends
 	ids := newIDSet(1)

@@ -158,8 +158,9 @@ func (w *worker) stale(r *reading, i int, state, low, high int64) {
 		over, by = w.shared.sequences[seq].replacedBy(state, low, seq, r.view%counting)
 	}
 	var owed int64
+	var ower int
 	if by != nil {
-		owed = by.owed.Load()
+		owed, ower = by.debt()
 	}
 	look, failed := w.looks.before(r.began)
 	key := staleKey{seq, r.view, state, over, r.fresh, owed != 0 && look >= owed}
@@ -188,7 +189,7 @@ func (w *worker) stale(r *reading, i int, state, low, high int64) {
 			e.by.Store(by.by.Load())
 			e.acked.Store(by.acked.Load())
 			e.owed.Store(owed)
-			e.ower.Store(by.ower.Load())
+			e.ower.Store(int64(ower))
 		}
 		e.first.Store(r.began)
 		e.last.Store(r.began)

@@ -80,8 +80,9 @@ type write struct {
 	begun atomic.Int64 // by the first who tried
 	by    atomic.Int64 // a bit for each place that tried
 	acked atomic.Int64 // 0 if it was not
-	owed  atomic.Int64 // when it was in the journal, 0 if it was not
-	ower  atomic.Int64 // the place that put it there
+	acker atomic.Int64 // the place for which it was
+	// When what each place tried was in the journal, 0 if it was not.
+	owed [maxPlaces]atomic.Int64
 }
 
 // begin notes that a process is about to write a state.
@@ -90,7 +91,9 @@ func (s *sequence) begin(n int64, place int) {
 	if old := w.n.Load(); old < n && w.n.CompareAndSwap(old, n) {
 		w.by.Store(0)
 		w.acked.Store(0)
-		w.owed.Store(0)
+		for place := range w.owed {
+			w.owed[place].Store(0)
+		}
 		w.begun.Store(clock())
 	}
 	w.by.Or(1 << place)
@@ -100,14 +103,30 @@ func (s *sequence) begin(n int64, place int) {
 // owe notes that the anchors of a write are in the journal.
 func (s *sequence) owe(n int64, place int) {
 	if w := &s.log[n%recent]; w.n.Load() == n {
-		w.ower.Store(int64(place))
-		w.owed.Store(clock())
+		w.owed[place].Store(clock())
 	}
 }
 
+// debt returns when the write was in the journal, 0 if it was not, and the place that has put it
+// there: the one whose attempt was acknowledged, or if none was the first.
+func (w *write) debt() (owed int64, ower int) {
+	if w.acked.Load() != 0 {
+		ower = int(w.acker.Load())
+		return w.owed[ower].Load(), ower
+	}
+	for place := range w.owed {
+		if t := w.owed[place].Load(); t != 0 && (owed == 0 || t < owed) {
+			owed, ower = t, place
+		}
+	}
+	return owed, ower
+}
+
 // ack notes that a write was acknowledged.
-func (s *sequence) ack(n int64) {
-	s.log[n%recent].acked.Store(clock())
+func (s *sequence) ack(n int64, place int) {
+	w := &s.log[n%recent]
+	w.acker.Store(int64(place))
+	w.acked.Store(clock())
 	raise(&s.acked, n)
 }
 

@@ -225,7 +225,7 @@ func (r *run) acts() (all []acts) {
 		case 'f':
 			all = append(all, acts{100 * time.Millisecond, []act{f.redisFlushed}})
 		case 'o':
-			all = append(all, acts{300 * time.Millisecond, []act{f.redisRefuses}})
+			all = append(all, acts{200 * time.Millisecond, []act{f.redisRefusesBriefly}})
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ package soak_test
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/graphcache/graphcache"
@@ -67,17 +68,10 @@ func (s *soakStore) Look(ctx context.Context) (driver.Look, error) {
 	return look, err
 }
 
-// onlyOwn hides what the other version of the program has registered: the index of accounts,
-// whose entry is the only one that is longer than that of the kind.
+// onlyOwn hides what the other version of the program has registered: the index of accounts.
 func onlyOwn(all []driver.RegistryEntry, plain bool) (own []driver.RegistryEntry) {
-	shortest := map[string]int{}
 	for _, e := range all {
-		if n, ok := shortest[e.Kind]; !ok || len(e.Spec) < n {
-			shortest[e.Kind] = len(e.Spec)
-		}
-	}
-	for _, e := range all {
-		if plain && e.Kind == accounts.Name() && len(e.Spec) > shortest[e.Kind] {
+		if plain && e.Kind == accounts.Name() && strings.Contains(e.Spec[:min(10, len(e.Spec))], "index") {
 			continue
 		}
 		e.Ready = true

@@ -46,7 +46,7 @@ func (wr *writing) ack() {
 	wr.mu.Lock()
 	defer wr.mu.Unlock()
 	for seq, n := range wr.states {
-		wr.w.shared.sequences[seq].ack(n)
+		wr.w.shared.sequences[seq].ack(n, wr.w.plan.Place)
 	}
 }
 
