@@ -88,7 +88,10 @@ func (a *hazardActor) step(t testing.TB) (method string) {
 		return ""
 	}
 	method, a.waiting = a.waiting[0], a.waiting[1:]
-	a.proceed <- struct{}{}
+	select {
+	case a.proceed <- struct{}{}:
+	case <-a.done: // it was a call that the process made by itself
+	}
 	a.await(t)
 	return method
 }

@@ -52,7 +52,7 @@ func newWorld(t *testing.T, settings *mongo.Options, namespace string) *world {
 	w := &world{uri: strings.Replace(server.URI, "/?", "/"+name+"?", 1), url: "redis://" + redistest.Addrs(t)[0]}
 	client, err := driver.Connect(options.Client().ApplyURI(server.URI))
 	must(t, err)
-	t.Cleanup(func() { client.Disconnect(context.Background()) })
+	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 	w.db = client.Database(name)
 	ctx := t.Context()
 	store, err := mongo.Open(ctx, w.uri, settings)
