@@ -319,7 +319,8 @@ func (n *node) exec(ctx context.Context, pipeline goredis.Pipeliner, cmds []gore
 	}
 	err = outage(cmds)
 	if err != nil {
-		n.last.Store(&err)
+		failed := err // so that err, of every call, stays on the stack
+		n.last.Store(&failed)
 	}
 	done(err)
 	n.b.counters.batches.Add(1)
