@@ -92,7 +92,7 @@ func newMQRun(ctx context.Context, cacheBytes int, setup mqSetup) (*mqRun, error
 	var failed error
 	open := func(version int, cache driver.Cache) *graphcache.Graph {
 		opts := modelOptions(cache)
-		opts.LookPeriod = time.Minute // nobody learns of a generation by himself
+		opts.LookPeriod, opts.HoldTTL = time.Minute, 3*time.Minute // nobody learns of a generation by himself
 		g, err := graphcache.Open(ctx, mqVersions[version].schema, m.store, opts)
 		if err != nil {
 			failed = errors.Join(failed, err)

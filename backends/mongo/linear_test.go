@@ -92,7 +92,7 @@ func TestLinearizableWithKilledProcesses(t *testing.T) {
 	t.Parallel()
 	cfg, c := linear(t, mongotest.SharedLungo(t), linearPlan{})
 	cfg.Cells = 8 // of which those that wait for a deadline are but a part
-	cfg.RoundTime = time.Second
+	cfg.RoundTime, cfg.Duration = time.Second, 5*time.Second
 	cfg.Disturb = func(ctx context.Context, faults *atomic.Int64) error {
 		return c.again(ctx, time.Second, func(p *linearProcess) error {
 			faults.Add(1)
