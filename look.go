@@ -150,7 +150,11 @@ func (s *shared) lookFirst(ctx context.Context) error {
 	if s.ledger == nil || s.opts.Cache == nil || s.looks.age() <= s.opts.LookPeriod*3/2 {
 		return nil
 	}
-	if err := s.look(ctx); err != nil {
+	err := s.look(ctx)
+	if err != nil && ctx.Err() == nil {
+		err = s.look(ctx) // the first may have begun while the store was still away
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return err
 		}

@@ -84,12 +84,11 @@ func (w *world) warmUp() {
 // unanswered makes the next write of the process's store that changes something one whose
 // outcome it does not learn: it is applied after late, or never if that is negative.
 func (p *process) unanswered(late time.Duration) {
-	done := false
+	var done atomic.Bool
 	p.onStore(func(_ context.Context, c backendtest.Call) backendtest.Fault {
-		if done || c.Method != "Write" && c.Method != "Tx.Commit" {
+		if c.Method != "Write" && c.Method != "Tx.Commit" || done.Swap(true) {
 			return backendtest.Fault{}
 		}
-		done = true
 		switch {
 		case late < 0:
 			return backendtest.Fault{Action: backendtest.Hang}

@@ -2,6 +2,7 @@ package outage_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,13 +119,13 @@ func TestSlowOwe(t *testing.T) {
 		must(t, persons.Create(t.Context(), w, &person{ID: "x", Name: "a"}))
 		time.Sleep(10950 * time.Millisecond)
 		wc.SetHook(backendtest.FailOn(anyCall, nil))
-		owes := 0
+		var owes atomic.Int64
 		applied := make(chan struct{})
 		start := time.Now()
 		ws.SetHook(func(_ context.Context, c backendtest.Call) backendtest.Fault {
 			switch c.Method {
 			case "Owe":
-				if owes++; owes == 1 {
+				if owes.Add(1) == 1 {
 					return backendtest.Fault{After: func(context.Context) { time.Sleep(6900 * time.Millisecond) }}
 				}
 				if time.Since(start) > 11*time.Second {

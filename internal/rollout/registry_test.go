@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,16 +132,17 @@ func TestEntryIsLostUnseen(t *testing.T) {
 				right(t, p)
 				reg.forget("index")
 				p.store.Reset()
-				blind := true
+				var blind atomic.Bool
+				blind.Store(true)
 				p.store.SetHook(func(_ context.Context, c backendtest.Call) backendtest.Fault {
-					if blind && c.Method == "Look" || c.Method == fail && c.N == 1 {
+					if blind.Load() && c.Method == "Look" || c.Method == fail && c.N == 1 {
 						return backendtest.Fault{Action: backendtest.Fail}
 					}
 					return backendtest.Fault{}
 				})
 				time.Sleep(2*lookPeriod + lookPeriod/2)
 				put(t, old, "b")
-				blind = false
+				blind.Store(false)
 				time.Sleep(2 * lookPeriod)
 				if isReady(t, p) {
 					t.Error("it is used although it was lost")
