@@ -172,6 +172,7 @@ func (w *worker) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What a process that ends does not close, its end does.
 	w.closing = append(w.closing, func() { _ = ms.Close(ctx) })
 	backend, err := redis.OpenUniversal(ctx, &goredis.UniversalOptions{Addrs: p.Redis}, &redis.Options{Logger: logger, BatchTimeout: 200 * time.Millisecond})
 	if err != nil {
