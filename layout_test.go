@@ -49,6 +49,8 @@ func isBackend(p string) bool {
 	return within(p, module+"/backends") && !within(p, suite)
 }
 
+func isAddOn(p string) bool { return within(p, module+"/samplers") || within(p, module+"/streams") }
+
 // The packages that only tests import: the conformance suite, which is no backend, and
 // the replay of the protocol's transitions.
 const (
@@ -95,6 +97,13 @@ var importRules = []struct {
 	edges: func(p pkg) []string { return p.Deps },
 	forbid: func(from, to string) bool {
 		return to == module || to == "testing" || isBackend(to) && !within(to, backendRoot(from))
+	},
+}, {
+	name:  "an add-on knows the driver package only, and not testing",
+	from:  isAddOn,
+	edges: func(p pkg) []string { return p.Deps },
+	forbid: func(from, to string) bool {
+		return to == module || to == "testing" || within(to, module+"/backends") || isAddOn(to) && to != from
 	},
 }, {
 	name:   "only tests import the packages that are for them",

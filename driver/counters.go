@@ -8,8 +8,8 @@ import (
 
 // Counters are shared by all processes of a fleet. A sampler counts in them what
 // every process sees of a key, so that the first N events of a window are found
-// once in the fleet and not once a process, and it asks them how many different
-// keys a group may bring forth.
+// once in the fleet and not once a process, and they bound how many counters a
+// group of keys may bring forth.
 //
 // # Windows
 //
@@ -20,9 +20,19 @@ import (
 // judged by the backend's clock, in milliseconds: a Window is rounded up to the
 // next one, and a window of w opened at t is over at t+w, not after it.
 //
-// A backend may find a counter whose end was lost: a server that counts and
-// expires in two commands can fail between them. The increment or admission that
-// finds one sets its end anew; no counter lives for ever.
+// A backend may find a counter or a group whose end was lost: a server that counts
+// and expires in two commands can fail between them. The next increment that finds
+// one, unless it is a read, sets its end anew; nothing lives for ever.
+//
+// # Groups
+//
+// An increment with Members opens a counter only if its group has room: if fewer
+// than Members counters were opened in the window of the group, which opens with
+// the first of them and is as long as that one's. Otherwise the increment is
+// counted by the member Other of the group, and its answer says so. A counter that
+// is open is counted in, however full the group; that of Other takes no room; and
+// increments without Members neither ask for room nor take any. So names that
+// clients invent cannot fill the backend.
 //
 // # What may be lost, and what may be counted twice
 //
@@ -59,30 +69,23 @@ import (
 // that were not confirmed have Outcome Unknown; if the result is nil, that is all
 // of them. An element that is Unknown may have been applied, or be applied later.
 //
-// For a server with scripts: every element touches one key. The count and the
-// tokens fit in one hash or string, the members of a group in one set, and the
-// moment at which the key expires will do for an epoch.
+// For a server with scripts: every element touches the counter, that of Other, and
+// the group, all of one Group. The count and the tokens fit in one hash or string,
+// the number of a group's counters in another, and the moment at which the key
+// expires will do for an epoch.
 type Counters interface {
 	// Increment adds to counters and tells where that brought them.
 	Increment(ctx context.Context, increments []Increment) ([]Count, error)
-
-	// Admit asks whether members may join their groups. At most Max distinct
-	// members are admitted in the window of a group, which opens with the first
-	// of them; all others are told no until the window ends. A member that was
-	// admitted stays so, however often it asks and even if Max is less by now.
-	// Repeating an Admit therefore does no harm. Groups and counters are apart:
-	// a counter needs no admission.
-	Admit(ctx context.Context, admits []Admit) ([]Admission, error)
 
 	// Close releases the resources; a second Close does nothing. Calls that are
 	// under way may fail.
 	Close(ctx context.Context) error
 }
 
-// The limits of the parts of an [Increment] and an [Admit]. A backend need not
-// serve more, and bounds its memory by them.
+// The limits of the parts of an [Increment]. A backend need not serve more, and
+// bounds its memory by them.
 const (
-	// MaxCounterKey is the greatest length of a Group or a Member, in bytes.
+	// MaxCounterKey is the greatest length of a Group, a Member and Other, in bytes.
 	MaxCounterKey = 1 << 10
 	// MaxCounterWindow is the longest Window.
 	MaxCounterWindow = 366 * 24 * time.Hour
@@ -93,7 +96,7 @@ const (
 	MaxToken = 64
 	// MaxExact is the greatest Exact.
 	MaxExact = 1_000
-	// MaxMembers is the greatest Max of an Admit.
+	// MaxMembers is the greatest Members.
 	MaxMembers = 10_000
 )
 
@@ -112,15 +115,16 @@ type CounterKey struct {
 // Increment is one addition to one counter.
 type Increment struct {
 	Key CounterKey
-	// N is what is added, from 1 to MaxIncrement.
+	// N is what is added, up to MaxIncrement. 0 reads the counter: if no window is
+	// open the increment is Refused and opens none.
 	N int64
 	// Window is how long the counter lives if this increment opens it, from
 	// one millisecond to MaxCounterWindow.
 	Window time.Duration
 	// Token makes a repetition count once, as explained at [Counters]. It is
 	// unique among the increments of its counter in a window; increments of
-	// different counters may have the same. At most MaxToken bytes. With the
-	// empty Token every delivery counts.
+	// different counters may have the same, also if Other counts them. At most
+	// MaxToken bytes. With the empty Token every delivery counts.
 	Token string
 	// Exact is the number of counts that must be right: an increment that found
 	// fewer before it is remembered by its Token. It is the N of "first N", at
@@ -132,15 +136,20 @@ type Increment struct {
 	// number of events dropped; without it a late report could open a window
 	// whose first N are already used up.
 	Epoch uint64
+	// Members, if it is not 0, is the number of counters that the group may open in
+	// its window, at most MaxMembers; Other is the member that counts instead of
+	// those beyond it, as explained at [Counters].
+	Members int
+	Other   string
 }
 
 // Validate returns an error that wraps ErrInvalid if a part of the increment is
 // beyond its limit.
 func (i Increment) Validate() error {
 	switch {
-	case len(i.Key.Group) > MaxCounterKey || len(i.Key.Member) > MaxCounterKey:
+	case len(i.Key.Group) > MaxCounterKey || len(i.Key.Member) > MaxCounterKey || len(i.Other) > MaxCounterKey:
 		return fmt.Errorf("%w: counter key over %d bytes", ErrInvalid, MaxCounterKey)
-	case i.N < 1 || i.N > MaxIncrement:
+	case i.N < 0 || i.N > MaxIncrement:
 		return fmt.Errorf("%w: increment by %d", ErrInvalid, i.N)
 	case i.Window < time.Millisecond || i.Window > MaxCounterWindow:
 		return fmt.Errorf("%w: window of %v", ErrInvalid, i.Window)
@@ -148,6 +157,8 @@ func (i Increment) Validate() error {
 		return fmt.Errorf("%w: token over %d bytes", ErrInvalid, MaxToken)
 	case i.Exact < 0 || i.Exact > MaxExact:
 		return fmt.Errorf("%w: exact up to %d", ErrInvalid, i.Exact)
+	case i.Members < 0 || i.Members > MaxMembers:
+		return fmt.Errorf("%w: group of %d members", ErrInvalid, i.Members)
 	}
 	return nil
 }
@@ -155,7 +166,7 @@ func (i Increment) Validate() error {
 // Count answers an [Increment].
 type Count struct {
 	// Outcome is Done, Unknown, or Refused because the window was not that of
-	// the Epoch. The other fields are zero unless it is Done.
+	// the Epoch, or because N is 0 and there is none. The other fields are zero unless it is Done.
 	Outcome Outcome
 	// Count is the counter just after the increment, which thus has the places
 	// Count-N+1 to Count in its window.
@@ -169,47 +180,6 @@ type Count struct {
 	// order. Two windows may share one only if the counter was lost within a
 	// millisecond of its opening.
 	Epoch uint64
-}
-
-// Admit asks for a place in a group.
-type Admit struct {
-	// Group and Member are arbitrary bytes and may be empty. Neither two groups
-	// nor two members of a group are ever taken for one another.
-	Group  string
-	Member string
-	// Max is the number of members that the group may have, at most MaxMembers.
-	// With 0 nobody is admitted who is not a member already.
-	Max int
-	// Window is how long the group lives if this admission opens it, from
-	// one millisecond to MaxCounterWindow.
-	Window time.Duration
-}
-
-// Validate returns an error that wraps ErrInvalid if a part of the admit is
-// beyond its limit.
-func (a Admit) Validate() error {
-	switch {
-	case len(a.Group) > MaxCounterKey || len(a.Member) > MaxCounterKey:
-		return fmt.Errorf("%w: group or member over %d bytes", ErrInvalid, MaxCounterKey)
-	case a.Max < 0 || a.Max > MaxMembers:
-		return fmt.Errorf("%w: group of %d members", ErrInvalid, a.Max)
-	case a.Window < time.Millisecond || a.Window > MaxCounterWindow:
-		return fmt.Errorf("%w: window of %v", ErrInvalid, a.Window)
-	}
-	return nil
-}
-
-// Admission answers an [Admit].
-type Admission struct {
-	// Outcome is Done or Unknown. The other fields are zero unless it is Done;
-	// in particular an Unknown member has not been admitted or refused, and the
-	// caller decides on its own.
-	Outcome Outcome
-	// Admitted: the member is one of the group's.
-	Admitted bool
-	// Members is the number of members that the group has now.
-	Members int
-	// Remaining is how long the group's window was still open when the backend
-	// answered: 0 if none is.
-	Remaining time.Duration
+	// Other: the group was full, and this is the counter of the member Other.
+	Other bool
 }

@@ -27,6 +27,8 @@ type CountersHarness struct {
 	// LoseExpiry makes the backend forget when the counter ends, and nothing
 	// else. Nil if that cannot happen.
 	LoseExpiry func(t *testing.T, c driver.Counters, key driver.CounterKey)
+	// LoseGroupExpiry is the same for a group.
+	LoseGroupExpiry func(t *testing.T, c driver.Counters, group string)
 }
 
 // Counters tests that a backend keeps the contract of [driver.Counters]. Each
@@ -56,11 +58,16 @@ var countersCases = []struct {
 	{"TokenScope", "a token belongs to one counter, and the empty token to nobody", (*countersTest).testTokenScope},
 	{"Epoch", "an increment with an Epoch is counted in that window only, and opens none", (*countersTest).testEpoch},
 	{"Keys", "keys that differ in a part never share a counter", (*countersTest).testKeys},
-	{"Admit", "at most Max members are admitted, and a member stays admitted", (*countersTest).testAdmit},
-	{"AdmitWindow", "a group's window opens with its first member, and nothing moves its end", (*countersTest).testAdmitWindow},
-	{"AdmitRace", "admissions are atomic: of many that overlap exactly Max succeed", (*countersTest).testAdmitRace},
-	{"AdmitNobody", "with Max 0 nobody is admitted and no window opens", (*countersTest).testAdmitNobody},
-	{"AdmitKeys", "neither groups nor members are taken for one another, nor for counters", (*countersTest).testAdmitKeys},
+	{"Read", "with N 0 a counter is read: nothing is counted, opened, remembered or bounded", (*countersTest).testRead},
+	{"Members", "a group opens Members counters, and what is beyond them is counted by Other", (*countersTest).testMembers},
+	{"MembersWindow", "a group's window opens with its first counter and is as long, and nothing moves its end", (*countersTest).testMembersWindow},
+	{"MembersRace", "openings are atomic: of many that overlap exactly Members succeed, and no increment of the others is lost", (*countersTest).testMembersRace},
+	{"MembersOther", "the counter of Other takes no room, and is one like any other", (*countersTest).testMembersOther},
+	{"MembersToken", "a token that Other remembers belongs to the member it came from, in whatever window of the group", (*countersTest).testMembersToken},
+	{"MembersEpoch", "an increment with an Epoch opens no counter, takes no room, and is not counted by Other", (*countersTest).testMembersEpoch},
+	{"MembersNone", "increments without Members neither ask for room nor take any", (*countersTest).testMembersNone},
+	{"MembersLostExpiry", "an increment that finds a group without an end sets it anew", (*countersTest).testMembersLostExpiry},
+	{"MembersKeys", "neither groups nor members are taken for one another, nor for counters", (*countersTest).testMembersKeys},
 	{"Invalid", "a batch with an invalid element is refused as a whole with ErrInvalid and has no effect", (*countersTest).testInvalid},
 	{"Limits", "what is just within the limits is served", (*countersTest).testLimits},
 	{"Empty", "an empty batch gives an empty result and no error", (*countersTest).testEmpty},
@@ -362,6 +369,32 @@ func (c *countersTest) checkRefused(what string, i driver.Increment) {
 	}
 }
 
+func (c *countersTest) testRead() {
+	read := counterOf("g", "a", 1)
+	read.N, read.Token, read.Exact, read.Window = 0, "t", 5, time.Millisecond
+	c.checkRefused("no window is open", read)
+	opened := c.add(counterOf("g", "a", 1))[0]
+	late := read
+	late.Epoch = opened.Epoch
+	for name, i := range map[string]driver.Increment{"in any window": read, "in this one": late} {
+		got := c.add(i)[0]
+		c.want(name, got, 1)
+		if got.Epoch != opened.Epoch || got.Other || got.Remaining > opened.Remaining || got.Remaining < opened.Remaining/2 {
+			c.broken("%s: %+v, want the window of %+v", name, got, opened)
+		}
+	}
+	late.Epoch++
+	c.checkRefused("in another window", late)
+	read.Key.Member = "b"
+	c.checkRefused("no window is open, and the group is full", read)
+	c.checkRefused("Other was not opened", driver.Increment{Key: driver.CounterKey{Group: "g", Member: counterOther}, Window: time.Hour})
+	with := counterAdd("g", "a")
+	with.Token, with.Exact, with.N = "t", 5, 2
+	c.want("a token that was only read with", c.add(with)[0], 3)
+	with.N = 0
+	c.want("read with a token that is remembered, after another", c.add(counterAdd("g", "a"), with)[1], 4)
+}
+
 func (c *countersTest) testKeys() {
 	var batch []driver.Increment
 	for _, group := range addonNames {
@@ -386,7 +419,7 @@ func (c *countersTest) testInvalid() {
 	for name, alter := range map[string]func(*driver.Increment){
 		"long group":       func(i *driver.Increment) { i.Key.Group = long },
 		"long member":      func(i *driver.Increment) { i.Key.Member = long },
-		"nothing to add":   func(i *driver.Increment) { i.N = 0 },
+		"long other":       func(i *driver.Increment) { i.Other = long },
 		"less than zero":   func(i *driver.Increment) { i.N = -1 },
 		"too much at once": func(i *driver.Increment) { i.N = driver.MaxIncrement + 1 },
 		"no window":        func(i *driver.Increment) { i.Window = 0 },
@@ -395,35 +428,23 @@ func (c *countersTest) testInvalid() {
 		"long token":       func(i *driver.Increment) { i.Token = token },
 		"exact below zero": func(i *driver.Increment) { i.Exact = -1 },
 		"exact too far":    func(i *driver.Increment) { i.Exact = driver.MaxExact + 1 },
+		"bound below zero": func(i *driver.Increment) { i.Members = -1 },
+		"bound too great":  func(i *driver.Increment) { i.Members = driver.MaxMembers + 1 },
 	} {
 		bad := counterAdd("g", "a")
 		alter(&bad)
-		got, err := c.counters.Increment(c.Context(), []driver.Increment{counterAdd("g", "a"), bad})
+		got, err := c.counters.Increment(c.Context(), []driver.Increment{counterOf("g", "a", 1), bad})
 		c.refused(name, len(got), err, driver.ErrInvalid)
 	}
+	c.checkOther("after the refused batches", c.add(counterOf("g", "b", 1))[0], false)
 	c.want("after the refused batches", c.add(counterAdd("g", "a"))[0], 1)
-	for name, alter := range map[string]func(*driver.Admit){
-		"long group":      func(a *driver.Admit) { a.Group = long },
-		"long member":     func(a *driver.Admit) { a.Member = long },
-		"limit below 0":   func(a *driver.Admit) { a.Max = -1 },
-		"limit too great": func(a *driver.Admit) { a.Max = driver.MaxMembers + 1 },
-		"no window":       func(a *driver.Admit) { a.Window = 0 },
-		"long window":     func(a *driver.Admit) { a.Window = driver.MaxCounterWindow + 1 },
-	} {
-		bad := counterAdmit("g", "b", 1)
-		alter(&bad)
-		got, err := c.counters.Admit(c.Context(), []driver.Admit{counterAdmit("g", "a", 1), bad})
-		c.refused(name, len(got), err, driver.ErrInvalid)
-	}
-	if !c.ask(counterAdmit("g", "other", 1))[0].Admitted {
-		c.broken("a refused batch took a place in the group")
-	}
 }
 
 func (c *countersTest) testLimits() {
 	i := counterAdd(strings.Repeat("g", driver.MaxCounterKey), strings.Repeat("m", driver.MaxCounterKey))
 	i.N, i.Exact, i.Window = driver.MaxIncrement, driver.MaxExact, driver.MaxCounterWindow
 	i.Token = strings.Repeat("t", driver.MaxToken)
+	i.Members, i.Other = driver.MaxMembers, strings.Repeat("o", driver.MaxCounterKey)
 	got := c.add(i)[0]
 	c.want("the greatest increment", got, driver.MaxIncrement)
 	c.want("repeated", c.add(i)[0], driver.MaxIncrement)
@@ -449,24 +470,15 @@ func (c *countersTest) testEmpty() {
 			c.broken("Increment: %d results, error %v", len(got), err)
 		}
 	}
-	for _, batch := range [][]driver.Admit{nil, {}} {
-		if got, err := c.counters.Admit(c.Context(), batch); err != nil || len(got) != 0 {
-			c.broken("Admit: %d results, error %v", len(got), err)
-		}
-	}
 }
 
 func (c *countersTest) testCancelled() {
 	ctx, cancel := context.WithCancel(c.Context())
 	cancel()
-	counts, err := c.counters.Increment(ctx, []driver.Increment{counterAdd("g", "a")})
+	counts, err := c.counters.Increment(ctx, []driver.Increment{counterOf("g", "a", 1)})
 	c.refused("Increment", len(counts), err, context.Canceled)
+	c.checkOther("afterwards", c.add(counterOf("g", "b", 1))[0], false)
 	c.want("afterwards", c.add(counterAdd("g", "a"))[0], 1)
-	admissions, err := c.counters.Admit(ctx, []driver.Admit{counterAdmit("g", "a", 1)})
-	c.refused("Admit", len(admissions), err, context.Canceled)
-	if !c.ask(counterAdmit("g", "b", 1))[0].Admitted {
-		c.broken("a cancelled Admit took a place in the group")
-	}
 }
 
 func (c *countersTest) testClose() {
@@ -474,6 +486,4 @@ func (c *countersTest) testClose() {
 	c.must(c.counters.Close(c.Context()))
 	counts, err := c.counters.Increment(c.Context(), []driver.Increment{counterAdd("g", "a")})
 	c.refused("Increment", len(counts), err, driver.ErrUnavailable)
-	admissions, err := c.counters.Admit(c.Context(), []driver.Admit{counterAdmit("g", "a", 1)})
-	c.refused("Admit", len(admissions), err, driver.ErrUnavailable)
 }

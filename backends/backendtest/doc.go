@@ -14,6 +14,6 @@
 // which backend it has before it. A failure names the rule that was broken, in the
 // words of package driver where there are any.
 //
-// [FaultyStore] and [FaultyCache] are for the tests of whatever stands on a
+// [FaultyStore], [FaultyCache] and [FaultyCounters] are for the tests of whatever stands on a
 // backend: a [Hook] decides for each call what is to happen to it.
 package backendtest

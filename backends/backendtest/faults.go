@@ -32,8 +32,8 @@ const (
 	Pass Action = iota
 	// Fail does not make the call and returns an error. The writes of a store
 	// are Refused, unless the error wraps driver.ErrUnknownOutcome: that is a
-	// call that was sent and never arrived. The elements for a cache are
-	// Unknown.
+	// call that was sent and never arrived. The elements for a cache and for
+	// counters are Unknown.
 	Fail
 	// DropReply makes the call, then returns an error in place of its reply:
 	// everything asked is Unknown, though it was applied.
@@ -67,7 +67,7 @@ type Fault struct {
 // ends.
 type Hook func(ctx context.Context, c Call) Fault
 
-// Faults is what [FaultyStore] and [FaultyCache] have in common: the hook, and
+// Faults is what [FaultyStore], [FaultyCache] and [FaultyCounters] have in common: the hook, and
 // counters of the calls. It is safe for concurrent use.
 type Faults struct {
 	mu    sync.Mutex // protects what follows

@@ -19,8 +19,8 @@ type CountersOptions struct {
 	// less means 1,048,576. One more makes room by giving up the window that is
 	// the next to end, whose counter then starts again from 0.
 	MaxCounters int
-	// MaxGroups is the same for the groups of Admit; 0 or less means 65,536. A
-	// group that is given up forgets its members.
+	// MaxGroups is the same for the groups whose counters are bounded; 0 or less
+	// means 65,536. A group that is given up has all its room again.
 	MaxGroups int
 }
 
@@ -48,14 +48,19 @@ type counterState struct {
 	key    driver.CounterKey
 	epoch  uint64
 	count  int64
-	tokens map[string]int64 // the counts that were answered to remembered tokens
+	tokens map[counterToken]int64 // the counts that were answered to remembered tokens
 }
 
-// counterGroup is a group of members while its window is open.
+// counterToken is a token with the member it was sent for, which is another than the
+// counter's own if this one counts for it.
+type counterToken struct{ member, token string }
+
+// counterGroup is a group while its window is open. It knows how many counters it has
+// opened, and not which: one that was lost and is opened again takes room twice.
 type counterGroup struct {
 	due
-	name    string
-	members map[string]struct{}
+	name   string
+	opened int
 }
 
 // NewCounters returns empty counters. Nil options mean the defaults.
@@ -104,52 +109,82 @@ func (c *Counters) Increment(ctx context.Context, increments []driver.Increment)
 
 func (c *Counters) incrementLocked(i driver.Increment, now time.Time) driver.Count {
 	c.sweepLocked(now)
-	s := c.counters[i.Key]
-	if s != nil && !now.Before(s.at) {
-		c.endLocked(s)
-		s = nil
-	}
-	if i.Epoch != 0 && (s == nil || s.epoch != i.Epoch) {
+	key, other := i.Key, false
+	s := c.findLocked(key, now)
+	if i.Epoch != 0 && (s == nil || s.epoch != i.Epoch) || i.N == 0 && s == nil {
 		return driver.Count{Outcome: driver.Refused}
 	}
+	if i.N == 0 {
+		return s.answer(s.count, now)
+	}
+	if s == nil && i.Members > 0 && key.Member != i.Other {
+		key.Member = i.Other
+		s = c.findLocked(key, now)
+		other = s.remembers(i) || !c.takeRoomLocked(i, now)
+		if !other {
+			key, s = i.Key, nil
+		}
+	}
 	if s == nil {
-		s = c.openLocked(i, now)
+		s = c.openLocked(key, i.Window, now)
 	}
-	return driver.Count{
-		Outcome:   driver.Done,
-		Count:     s.add(i),
-		Remaining: s.at.Sub(now),
-		Epoch:     s.epoch,
+	count := s.answer(s.add(i), now)
+	count.Other = other
+	return count
+}
+
+// findLocked returns a counter, nil if its window is not open.
+func (c *Counters) findLocked(key driver.CounterKey, now time.Time) *counterState {
+	s := c.counters[key]
+	if s != nil && !now.Before(s.at) {
+		c.endLocked(s)
+		return nil
 	}
+	return s
+}
+
+func (s *counterState) answer(count int64, now time.Time) driver.Count {
+	return driver.Count{Outcome: driver.Done, Count: count, Remaining: s.at.Sub(now), Epoch: s.epoch}
+}
+
+// remembers reports whether the increment was counted by its token. There may be no
+// counter.
+func (s *counterState) remembers(i driver.Increment) bool {
+	if s == nil {
+		return false
+	}
+	_, ok := s.tokens[counterToken{i.Key.Member, i.Token}]
+	return ok
 }
 
 // add counts the increment, unless its token was counted already, and returns the
 // answer to it.
 func (s *counterState) add(i driver.Increment) int64 {
-	if count, ok := s.tokens[i.Token]; ok {
+	token := counterToken{i.Key.Member, i.Token}
+	if count, ok := s.tokens[token]; ok {
 		return count
 	}
 	before := s.count
 	s.count += i.N
 	if i.Token != "" && before < i.Exact {
 		if s.tokens == nil {
-			s.tokens = make(map[string]int64, 1)
+			s.tokens = make(map[counterToken]int64, 1)
 		}
-		s.tokens[i.Token] = s.count
+		s.tokens[token] = s.count
 	}
 	return s.count
 }
 
 // openLocked opens a window. Epochs are numbered, which keeps them apart as surely
 // as chance would.
-func (c *Counters) openLocked(i driver.Increment, now time.Time) *counterState {
+func (c *Counters) openLocked(key driver.CounterKey, window time.Duration, now time.Time) *counterState {
 	for len(c.counters) >= c.maxCounters {
 		c.endLocked(c.ending[0].(*counterState))
 	}
 	c.epoch++
-	s := &counterState{key: i.Key, epoch: c.epoch}
-	s.at = dueAfter(now, i.Window)
-	c.counters[i.Key] = s
+	s := &counterState{key: key, epoch: c.epoch}
+	s.at = dueAfter(now, window)
+	c.counters[key] = s
 	heap.Push(&c.ending, s)
 	return s
 }
@@ -159,58 +194,32 @@ func (c *Counters) endLocked(s *counterState) {
 	delete(c.counters, s.key)
 }
 
-// Admit implements [driver.Counters].
-func (c *Counters) Admit(ctx context.Context, admits []driver.Admit) ([]driver.Admission, error) {
-	for _, a := range admits {
-		if err := a.Validate(); err != nil {
-			return nil, err
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.readyLocked(ctx); err != nil {
-		return nil, err
-	}
-	admissions := make([]driver.Admission, len(admits))
-	for n, a := range admits {
-		admissions[n] = c.admitLocked(a, c.now())
-	}
-	return admissions, nil
-}
-
-func (c *Counters) admitLocked(a driver.Admit, now time.Time) driver.Admission {
-	c.sweepLocked(now)
-	g := c.groups[a.Group]
+// takeRoomLocked counts the opening of a counter in its group, unless as many as it has
+// room for were counted in its window.
+func (c *Counters) takeRoomLocked(i driver.Increment, now time.Time) bool {
+	g := c.groups[i.Key.Group]
 	if g != nil && !now.Before(g.at) {
 		c.leaveLocked(g)
 		g = nil
 	}
 	if g == nil {
-		if a.Max == 0 {
-			return driver.Admission{Outcome: driver.Done}
-		}
-		g = c.gatherLocked(a, now)
+		g = c.gatherLocked(i, now)
 	}
-	_, admitted := g.members[a.Member]
-	if !admitted && len(g.members) < a.Max {
-		g.members[a.Member] = struct{}{}
-		admitted = true
+	if g.opened >= i.Members {
+		return false
 	}
-	return driver.Admission{
-		Outcome:   driver.Done,
-		Admitted:  admitted,
-		Members:   len(g.members),
-		Remaining: g.at.Sub(now),
-	}
+	g.opened++
+	return true
 }
 
-func (c *Counters) gatherLocked(a driver.Admit, now time.Time) *counterGroup {
+// gatherLocked opens the window of a group.
+func (c *Counters) gatherLocked(i driver.Increment, now time.Time) *counterGroup {
 	for len(c.groups) >= c.maxGroups {
 		c.leaveLocked(c.leaving[0].(*counterGroup))
 	}
-	g := &counterGroup{name: a.Group, members: make(map[string]struct{}, 1)}
-	g.at = dueAfter(now, a.Window)
-	c.groups[a.Group] = g
+	g := &counterGroup{name: i.Key.Group}
+	g.at = dueAfter(now, i.Window)
+	c.groups[g.name] = g
 	heap.Push(&c.leaving, g)
 	return g
 }
@@ -220,8 +229,8 @@ func (c *Counters) leaveLocked(g *counterGroup) {
 	delete(c.groups, g.name)
 }
 
-// sweepLocked ends two windows of either sort that are over. An element opens one
-// at the most, so the windows that nobody asks for again cannot pile up.
+// sweepLocked ends two windows of either sort that are over. An element opens one of
+// either at the most, so the windows that nobody asks for again cannot pile up.
 func (c *Counters) sweepLocked(now time.Time) {
 	for range 2 {
 		if c.ending.isDue(now) {

@@ -57,9 +57,23 @@ func TestCountersMaxCounters(t *testing.T) {
 func TestCountersMaxGroups(t *testing.T) {
 	c := memory.NewCounters(&memory.CountersOptions{MaxGroups: 1})
 	for i, group := range []string{"g", "g", "h", "g"} {
-		got, err := c.Admit(t.Context(), []driver.Admit{{Group: group, Member: fmt.Sprint(i), Max: 5, Window: time.Hour}})
-		if want := []int{1, 2, 1, 1}[i]; err != nil || got[0].Members != want {
-			t.Errorf("step %d: %+v, error %v; want %d members", i, got, err, want)
+		got, err := c.Increment(t.Context(), []driver.Increment{{
+			Key: driver.CounterKey{Group: group, Member: fmt.Sprint(i)}, N: 1, Window: time.Hour, Members: 1, Other: "other",
+		}})
+		if want := i == 1; err != nil || got[0].Other != want {
+			t.Errorf("step %d: %+v, error %v; want a full group: %t", i, got, err, want)
+		}
+	}
+}
+
+func TestCountersLostTakesRoomTwice(t *testing.T) {
+	c := memory.NewCounters(&memory.CountersOptions{MaxCounters: 1})
+	for i, member := range []string{"a", "b", "a", "b"} {
+		got, err := c.Increment(t.Context(), []driver.Increment{{
+			Key: driver.CounterKey{Group: "g", Member: member}, N: 1, Window: time.Hour, Members: 3, Other: "other",
+		}})
+		if want := (i == 3); err != nil || got[0].Other != want || got[0].Count != 1 {
+			t.Errorf("step %d: %+v, error %v; want a count of 1 and a full group: %t", i, got, err, want)
 		}
 	}
 }

@@ -27,8 +27,7 @@ var (
 	sentCommands = []string{"info", "get", "getrange", "hget", "evalsha", "eval", "pfcount", "publish", "subscribe", "ping"}
 	// scriptCommands are those that scripts call.
 	scriptCommands = []string{
-		"time", "get", "set", "del", "unlink", "pexpire", "pttl", "hget", "hset", "hdel", "hmget", "hkeys", "hlen",
-		"sadd", "scard", "sismember", "pfadd",
+		"time", "get", "set", "del", "unlink", "pexpire", "pttl", "hget", "hset", "hdel", "hmget", "hkeys", "hlen", "pfadd",
 	}
 	// clusterCommands are needed in a Cluster besides.
 	clusterCommands = []string{"cluster|slots", "command"}
@@ -97,7 +96,11 @@ func useAll(ctx context.Context, b *redis.Backend) error {
 	add(nil, keep(ctx, c, "c", "value")) // over the dead hash
 	key := driver.CounterKey{Group: "g", Member: "m"}
 	add(b.Counters().Increment(ctx, []driver.Increment{{Key: key, N: 1, Window: time.Minute, Token: "t", Exact: 3}}))
-	add(b.Counters().Admit(ctx, []driver.Admit{{Group: "g", Member: "m", Max: 3, Window: time.Minute}}))
+	add(b.Counters().Increment(ctx, []driver.Increment{
+		{Key: driver.CounterKey{Group: "g", Member: "first"}, N: 1, Window: time.Minute, Members: 1, Other: "other"},
+		{Key: driver.CounterKey{Group: "g", Member: "second"}, N: 1, Window: time.Minute, Members: 1, Other: "other"},
+		{Key: key, Window: time.Minute},
+	}))
 	add(l.Append(ctx, []driver.LogBatch{{
 		Key: "l", Producer: "p", Number: 1, Cap: 2, TTL: time.Minute, Added: 1, Entries: [][]byte{{1}},
 		Types: []driver.LogCount{{Type: "t", Count: 1}}, Members: []string{"m"},
@@ -183,5 +186,5 @@ func Example_acl() {
 	}
 	fmt.Println()
 	// Output:
-	// ACL SETUSER app reset on >secret ~gc:* &gc:* +info +get +getrange +hget +evalsha +eval +pfcount +publish +subscribe +ping +time +get +set +del +unlink +pexpire +pttl +hget +hset +hdel +hmget +hkeys +hlen +sadd +scard +sismember +pfadd +cluster|slots +command
+	// ACL SETUSER app reset on >secret ~gc:* &gc:* +info +get +getrange +hget +evalsha +eval +pfcount +publish +subscribe +ping +time +get +set +del +unlink +pexpire +pttl +hget +hset +hdel +hmget +hkeys +hlen +pfadd +cluster|slots +command
 }

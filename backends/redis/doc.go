@@ -34,7 +34,7 @@
 //
 //	the cache        +info +get +getrange +hget +eval +evalsha
 //	                 +time +set +del +unlink +pexpire +hset +hdel
-//	counters         +pttl +hmget +sadd +scard +sismember as well
+//	counters         +pttl +hmget as well
 //	logs             +hmget +hkeys +hlen +pfadd +pfcount +publish +subscribe +ping as well
 //	walks, checks    +scan +hkeys +hlen +hscan as well
 //	in a Cluster     +cluster|slots +command as well
@@ -64,7 +64,7 @@
 //
 // # What is promised
 //
-// Each step of the protocol is one command or one script on one key, so that nothing
+// Each step of the cache's protocol is one command or one script on one key, so that nothing
 // depends on several keys changing together, and a Cluster can be resized under load. A
 // hit is a GET, without a script; the look-ups of a hop are one pipeline, in a Cluster
 // one for each node. A miss is a look-up, a claim, and a fill, for which nobody waits. A

@@ -12,7 +12,7 @@ import (
 	"github.com/graphcache/graphcache/driver"
 )
 
-// script is a Lua script that touches one key, KEYS[1], and no other.
+// script is a Lua script that touches one key, KEYS[1], and no other; or some of one slot.
 type script struct {
 	source string
 	sha    string
@@ -24,7 +24,7 @@ func newScript(parts ...string) *script {
 	return &script{source, hex.EncodeToString(sum[:])}
 }
 
-// call is a command on one key, or a script. When [Backend.do] has returned without an
+// call is a command on a key, or a script. When [Backend.do] has returned without an
 // error, its answer is in cmd.
 type call struct {
 	key    string
@@ -60,6 +60,23 @@ func (s *script) run(key string, args ...any) call {
 	all := make([]any, 0, 4+len(args))
 	all = append(append(all, "evalsha", s.sha, 1, key), args...)
 	return call{key: key, cmd: once{goredis.NewCmd(noContext, all...)}, script: s, size: sizeOf(all)}
+}
+
+// runOn returns a call of a script with several keys, which are all of one slot.
+func (s *script) runOn(keys []string, args ...any) call {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "evalsha", s.sha, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	all = append(all, args...)
+	return call{key: keys[0], cmd: once{goredis.NewCmd(noContext, all...)}, script: s, size: sizeOf(all)}
+}
+
+// keys returns the keys of a script's call.
+func (c *call) keys() []any {
+	args := c.cmd.Args()
+	return args[3:][:args[2].(int)]
 }
 
 // sizeOf adds up the arguments that may be long.
