@@ -3,6 +3,7 @@ package samplers_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/graphcache/graphcache/backends/memory"
 	"github.com/graphcache/graphcache/samplers"
@@ -20,7 +21,7 @@ func containsAll(s string, parts ...string) bool {
 // TestDecideAllocates counts what a throttled decision allocates: nothing.
 func TestDecideAllocates(t *testing.T) {
 	for name, tail := range map[string]float64{"no tail": 0, "tail": 0.5} {
-		s, ctx := newSampler(t, memory.NewCounters(nil), &samplers.Options{Tail: tail}), t.Context()
+		s, ctx := newSampler(t, memory.NewCounters(nil), &samplers.Options{Tail: tail, Timeout: time.Minute}), t.Context()
 		k := samplers.Key{Tenant: "customer-1234", Op: "GET /v1/users/{id}"}
 		decide := func() { s.Decide(ctx, k) }
 		for range 6 {

@@ -22,7 +22,7 @@ type ring struct {
 	n     int
 	lost  uint64 // requests for which there was no room
 
-	filling chan struct{} // has an element when half of the room is taken
+	filling chan struct{} // has an element when debts are to be reported at once: half of the room is taken
 }
 
 func newRing(size int) ring {
@@ -39,11 +39,16 @@ func (r *ring) push(d debt) {
 		r.debts[(r.first+r.n)%len(r.debts)] = d
 		r.n++
 		if r.n == (len(r.debts)+1)/2 {
-			select {
-			case r.filling <- struct{}{}:
-			default:
-			}
+			r.tell()
 		}
+	}
+}
+
+// tell wakes the one who reports debts.
+func (r *ring) tell() {
+	select {
+	case r.filling <- struct{}{}:
+	default:
 	}
 }
 

@@ -40,5 +40,5 @@ func (g groups) total(k Key, begin time.Time) driver.CounterKey {
 	return driver.CounterKey{Group: g.name + "t" + strconv.FormatInt(begin.Unix(), 10) + ":" + k.Tenant, Member: k.Op}
 }
 
-// probe returns a counter that nobody counts in.
+// probe returns the counter of calls that ask whether the counters answer.
 func (g groups) probe() driver.CounterKey { return driver.CounterKey{Group: g.name + "p"} }

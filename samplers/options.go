@@ -15,8 +15,8 @@ import (
 type Outage uint8
 
 const (
-	// KeepLocal keeps the first N of each key in this process: with P processes up
-	// to P times as much is kept as otherwise.
+	// KeepLocal keeps the first N of each key in this process: with P processes up to P
+	// times N of a key, besides those that the fleet had kept in the same window.
 	KeepLocal Outage = iota
 	// KeepAll keeps everything that was not throttled already.
 	KeepAll

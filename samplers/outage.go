@@ -89,7 +89,8 @@ func (o *outage) run() {
 func (o *outage) probe() bool {
 	ctx := within.New(context.Background(), o.s.opts.Timeout)
 	defer ctx.End()
-	_, err := o.s.counters.Increment(ctx, []driver.Increment{{Key: o.s.groups.probe(), Window: o.s.opts.Window}})
+	// It counts, as a server may answer reads and refuse to write.
+	_, err := o.s.counters.Increment(ctx, []driver.Increment{{Key: o.s.groups.probe(), N: 1, Window: o.s.opts.Window}})
 	return err == nil
 }
 
@@ -99,6 +100,7 @@ func (o *outage) end(after time.Duration) {
 	o.mu.Unlock()
 	o.failures.Store(0)
 	o.is.Store(false)
+	o.s.table.debts.tell()
 	o.s.opts.Logger.Info("graphcache: samplers: the counters answer again",
 		slog.String("sampler", o.s.opts.Name), slog.Duration("after", after))
 }

@@ -130,7 +130,7 @@ func (s *Sampler) ask(ctx context.Context, k Key, print uint64, c coin) Decision
 		return s.tail(c)
 	}
 	k = k.shorten()
-	if s.outage.is.Load() {
+	if s.outage.is.Load() || ctx.Err() != nil {
 		return s.decideAlone(k, print, c)
 	}
 	var owed report

@@ -85,7 +85,7 @@ func TestFirstN(t *testing.T) {
 			clock, rnd := newFakeClock(), rand.New(rand.NewPCG(1, uint64(n)))
 			counters := memory.NewCounters(&memory.CountersOptions{Now: clock.now})
 			const length = 10 * time.Second
-			fleet := newFleet(t, 4, counters, &samplers.Options{FirstN: n, Window: length, Now: clock.now, MaxOps: -1, LocalBytes: 256 << 10})
+			fleet := newFleet(t, 4, counters, &samplers.Options{FirstN: n, Window: length, Now: clock.now, MaxOps: -1, LocalBytes: 256 << 10, Timeout: time.Minute})
 			model := make(map[samplers.Key]*window)
 			kept, all, from := make(map[samplers.Key]int64), make(map[samplers.Key]int64), clock.now()
 			for range 200_000 {
@@ -128,7 +128,7 @@ func TestFirstN(t *testing.T) {
 func TestClockWraps(t *testing.T) {
 	clock := newFakeClock()
 	counters := memory.NewCounters(&memory.CountersOptions{Now: clock.now})
-	s := newSampler(t, counters, &samplers.Options{FirstN: 1, Window: time.Minute, Now: clock.now})
+	s := newSampler(t, counters, &samplers.Options{FirstN: 1, Window: time.Minute, Now: clock.now, Timeout: time.Minute})
 	k := samplers.Key{Tenant: "t", Op: "o"}
 	start := clock.now()
 	for _, ms := range []int64{1 << 31, 1 << 32, 3 << 31, 1 << 33} {
@@ -151,7 +151,7 @@ func TestClockWraps(t *testing.T) {
 
 // TestTail checks that the tail is as large as it should be, and its weight.
 func TestTail(t *testing.T) {
-	s := newSampler(t, memory.NewCounters(nil), &samplers.Options{Tail: 0.25})
+	s := newSampler(t, memory.NewCounters(nil), &samplers.Options{Tail: 0.25, Timeout: time.Minute})
 	k, kept, sum := samplers.Key{Tenant: "t"}, 0, 0.0
 	const requests = 100_000
 	for range requests {
@@ -208,7 +208,7 @@ func TestThresholds(t *testing.T) {
 // newTailSampler returns a sampler that has used up the first of the zero key.
 func newTailSampler(t *testing.T, p float64) *samplers.Sampler {
 	t.Helper()
-	s, err := samplers.New(memory.NewCounters(nil), &samplers.Options{FirstN: 1, Tail: p, LocalBytes: 64 << 10})
+	s, err := samplers.New(memory.NewCounters(nil), &samplers.Options{FirstN: 1, Tail: p, LocalBytes: 64 << 10, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestMaxOps(t *testing.T) {
 			if hook != nil {
 				processes = 1
 			}
-			fleet := newFleet(t, processes, counters, &samplers.Options{FirstN: 5, MaxOps: 10, Now: clock.now, Logger: slog.New(slog.DiscardHandler)})
+			fleet := newFleet(t, processes, counters, &samplers.Options{FirstN: 5, MaxOps: 10, Now: clock.now, Timeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 			kept := 0
 			for i := range 3000 {
 				if d := fleet[i%len(fleet)].Decide(t.Context(), samplers.Key{Tenant: "bad", Op: fmt.Sprint("/", i/3)}); d.Keep {
@@ -360,10 +360,12 @@ func checkSums(t *testing.T, st samplers.Stats, requests int) {
 func TestConcurrent(t *testing.T) {
 	clock := newFakeClock()
 	counters := memory.NewCounters(&memory.CountersOptions{Now: clock.now})
-	fleet := newFleet(t, 3, counters, &samplers.Options{FirstN: 2, Window: 10 * time.Second, Tail: 0.1, LocalBytes: 64 << 10, MaxOps: -1, Now: clock.now})
+	fleet := newFleet(t, 3, counters, &samplers.Options{FirstN: 2, Window: 10 * time.Second, Tail: 0.1, LocalBytes: 64 << 10, MaxOps: -1, Now: clock.now, Timeout: time.Minute})
 	const workers, each = 8, 20_000
 	var wg sync.WaitGroup
 	var requests, kept [3]atomic.Int64
+	var mu sync.Mutex
+	beyond := make(map[samplers.Key]int64) // which mu protects
 	for w := range workers {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(7, uint64(w)))
@@ -373,15 +375,32 @@ func TestConcurrent(t *testing.T) {
 				}
 				i := rnd.IntN(3)
 				k := samplers.Key{Tenant: fmt.Sprint(rnd.IntN(10)), Op: fmt.Sprint(int(rnd.ExpFloat64() * 1000))}
-				if fleet[i].Decide(t.Context(), k).Keep {
+				d := fleet[i].Decide(t.Context(), k)
+				if d.Keep {
 					kept[i].Add(1)
 				}
 				requests[i].Add(1)
+				if d.Reason == samplers.Throttled || d.Reason == samplers.Tail {
+					mu.Lock()
+					beyond[k]++
+					mu.Unlock()
+				}
 			}
 		})
 	}
 	wg.Wait()
 	closeAll(t, fleet)
+	missing := int64(0)
+	for k, n := range beyond {
+		total, err := fleet[0].Total(t.Context(), k, clock.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if total > n {
+			t.Errorf("a total of %d for %v, of which only %d came beyond the first", total, k, n)
+		}
+		missing += n - total
+	}
 	for i, s := range fleet {
 		st := s.Stats()
 		checkSums(t, st, int(requests[i].Load()))
@@ -394,6 +413,10 @@ func TestConcurrent(t *testing.T) {
 		if st.Evictions == 0 {
 			t.Errorf("%+v: the table was large enough", st)
 		}
+		missing -= st.Lost
+	}
+	if missing != 0 {
+		t.Errorf("%d more requests are missing in the totals than were lost", missing)
 	}
 }
 

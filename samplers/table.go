@@ -171,19 +171,16 @@ func (t *table) countLocally(print uint64, k Key, now, end uint32) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := t.find(print)
-	if i >= 0 {
-		if state := t.slots[i].state.Load(); state&localBit != 0 && int32(endOf(state)-now) > 0 {
-			return t.countMoreLocked(i)
-		}
+	if i < 0 || int32(endOf(t.slots[i].state.Load())-now) <= 0 {
+		t.setLocked(i, print, k, now, end, true, 1)
+		return 1
 	}
-	t.setLocked(i, print, k, now, end, true, 1)
-	return 1
-}
-
-// countMoreLocked counts a request in a slot of this process's own window.
-func (t *table) countMoreLocked(i int) uint64 {
 	t.spillLocked(i)
-	return t.slots[i].state.Add(1) & countMask
+	state := t.slots[i].state.Add(1)
+	if state&localBit == 0 { // meanwhile it is throttled
+		return t.firstN + 1
+	}
+	return state & countMask
 }
 
 // throttle makes a key one that is throttled by the whole fleet until the given time,

@@ -1,10 +1,11 @@
 package samplers
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,17 @@ type totals struct {
 	reported, unconfirmed, reports, ignored atomic.Int64
 }
 
-// flushTimeout is how long a batch of reports may take in the background.
-const flushTimeout = 2 * time.Second
+const (
+	// flushBatch is how many reports are sent at once: so few that decisions, which
+	// share connections and the server with them, need not wait for long.
+	flushBatch = 128
+	// flushTimeout is how long such a batch may take.
+	flushTimeout = 2 * time.Second
+)
 
 func (t *totals) init(s *Sampler) { t.s = s }
 
-// run goes through the table once a window, and when the ring is filling.
+// run goes through the table once a window, and when the ring of debts is filling.
 func (t *totals) run() {
 	window := t.s.opts.Window
 	timer := time.NewTimer(window/2 + rand.N(window/2)) // not all processes at once
@@ -65,22 +71,33 @@ func (t *totals) flush(ctx context.Context, all bool) error {
 	return nil
 }
 
+// report sends reports. It gives up at the first batch that is not confirmed; what it has
+// not sent is then counted as such, too.
 func (t *totals) report(ctx context.Context, owed []report) error {
-	var batch []driver.Increment
+	var all []driver.Increment
 	for _, r := range owed {
-		batch = t.appendReport(batch, r)
+		all = t.appendReport(all, r)
 	}
-	if len(batch) == 0 {
-		return nil
+	var failure error
+	for batch := range slices.Chunk(all, flushBatch) {
+		if failure != nil {
+			t.confirm(batch, make([]driver.Count, len(batch)))
+			continue
+		}
+		failure = t.send(ctx, batch)
 	}
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	return failure
+}
+
+func (t *totals) send(ctx context.Context, batch []driver.Increment) error {
+	limited, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	counts, err := t.s.counters.Increment(ctx, batch)
+	counts, err := t.s.counters.Increment(limited, batch)
 	if len(counts) != len(batch) {
 		counts = make([]driver.Count, len(batch)) // Unknown
 	}
 	if lost := t.confirm(batch, counts); lost > 0 {
-		return fmt.Errorf("samplers: reports of %d requests were not confirmed: %w", lost, errors.Join(err))
+		return fmt.Errorf("samplers: a report of %d requests was not confirmed: %w", lost, cmp.Or(err, driver.ErrUnavailable))
 	}
 	return nil
 }

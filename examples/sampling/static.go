@@ -1,0 +1,89 @@
+package main
+
+import "math"
+
+// odds is what static sampling can be expected to show of a trace, whose keys have a known
+// number of requests.
+type odds map[int]int // the keys by their requests
+
+func newOdds(counts []int) odds {
+	o := odds{}
+	for _, n := range counts {
+		o[n]++
+	}
+	return o
+}
+
+// covered returns the share of the keys of which sampling with probability p can be expected
+// to keep n requests, or all that there are.
+func (o odds) covered(n int, p float64) float64 {
+	keys, covered := 0, 0.0
+	for requests, k := range o {
+		keys += k
+		covered += float64(k) * atLeast(requests, min(n, requests), p)
+	}
+	return covered / float64(keys)
+}
+
+// shown returns the share, among the keys with m requests, of those of which m can be
+// expected to be kept.
+func (o odds) shown(m int, p float64) float64 {
+	eligible, shown := 0, 0.0
+	for requests, k := range o {
+		if requests >= m {
+			eligible += k
+			shown += float64(k) * atLeast(requests, m, p)
+		}
+	}
+	return shown / float64(eligible)
+}
+
+// needed returns the least probability with which a share q is shown.
+func (o odds) needed(m int, q float64) float64 {
+	lo, hi := 0.0, 1.0
+	for range 50 {
+		if p := (lo + hi) / 2; o.shown(m, p) < q {
+			lo = p
+		} else {
+			hi = p
+		}
+	}
+	return hi
+}
+
+// atLeast returns the probability that m or more of n requests are kept, if each is with
+// probability p: a tail of the binomial distribution. The smaller tail is summed, from its
+// greatest term on.
+func atLeast(n, m int, p float64) float64 {
+	switch {
+	case m <= 0:
+		return 1
+	case m > n || p <= 0:
+		return 0
+	case p >= 1:
+		return 1
+	}
+	term := func(k int) float64 {
+		ways := lgamma(n) - lgamma(k) - lgamma(n-k)
+		return math.Exp(ways + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
+	}
+	sum := 0.0
+	if float64(n)*p < float64(m) {
+		for k, x := m, term(m); k <= n && x > sum*1e-17; k++ {
+			sum += x
+			x *= float64(n-k) / float64(k+1) * p / (1 - p)
+		}
+		return sum
+	}
+	for k, x := m-1, term(m-1); k >= 0 && x > sum*1e-17; k-- {
+		sum += x
+		x *= float64(k) / float64(n-k+1) * (1 - p) / p
+	}
+	return 1 - sum
+}
+
+// lgamma returns the logarithm of n factorial.
+func lgamma(n int) float64 {
+	x, _ := math.Lgamma(float64(n) + 1)
+	return x
+}
