@@ -1,0 +1,6 @@
+//go:build race
+
+package samplers_test
+
+// allocRace: the race detector allocates too.
+const allocRace = true
