@@ -65,16 +65,21 @@ func (b *lines) takeLost() int {
 	return lost
 }
 
-// holdLocked adds a line for whose request nothing is certain; the oldest makes room for it.
-func (r *request) holdLocked(l line) {
+// holdLocked adds a line for whose request nothing is certain. If the oldest has to make room
+// for it, and the request is of the tail, that one is returned: it is written now, with the weight
+// of the tail, for which it does not matter how the request ends. Of a request that is
+// dropped it is lost.
+func (r *request) holdLocked(l line) (oldest line, tail bool) {
 	if r.lines == nil {
 		r.lines = newLines(l.handler.buffer)
 	}
 	if r.lines.full() {
-		r.lines.pop()
-		r.lines.lost++
+		if oldest, tail = r.lines.pop(), r.began.Keep; !tail {
+			r.lines.lost++
+		}
 	}
 	r.lines.push(l)
+	return oldest, tail
 }
 
 // log writes a line of a handler that holds lines, or holds it, or forgets it.
@@ -86,13 +91,16 @@ func (r *request) log(l line) error {
 	}
 	switch {
 	case !r.settled() && !certain:
-		r.holdLocked(l)
+		if oldest, tail := r.holdLocked(l); tail {
+			r.mu.Unlock()
+			return oldest.write(r.began, 0)
+		}
 	case r.settled() && r.lines != nil && (!r.emitting || !r.lines.full()):
 		// After those that are held, or are being written.
 		r.lines.push(l)
 	default:
 		r.mu.Unlock()
-		return l.write(r, 0)
+		return l.write(r.decision(), 0)
 	}
 	return r.unlockAndEmit()
 }
@@ -137,7 +145,7 @@ func (r *request) emit() error {
 			done = true
 			return errors.Join(errs...)
 		}
-		if err := l.write(r, lost); err != nil {
+		if err := l.write(r.decision(), lost); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -38,7 +38,7 @@ func (r *ring) push(d debt) {
 	default:
 		r.debts[(r.first+r.n)%len(r.debts)] = d
 		r.n++
-		if r.n == (len(r.debts)+1)/2 {
+		if r.n >= (len(r.debts)+1)/2 {
 			r.tell()
 		}
 	}
@@ -63,5 +63,13 @@ func (r *ring) all() iter.Seq[debt] {
 	}
 }
 
-// clear forgets the debts.
-func (r *ring) clear() { r.first, r.n = 0, 0 }
+// pop takes out the oldest debt.
+func (r *ring) pop() (d debt, ok bool) {
+	if r.n == 0 {
+		return debt{}, false
+	}
+	d = r.debts[r.first]
+	r.first = (r.first + 1) % len(r.debts)
+	r.n--
+	return d, true
+}

@@ -7,10 +7,11 @@ import (
 
 // Key names what is sampled: a tenant's requests of one operation. Both parts are
 // arbitrary bytes and may be empty; two keys that differ in a part are never
-// counted together.
+// counted together, but for what Options.MaxOps has share [OtherOp].
 //
 // Op should come from a small set, such as the pattern of a route: with the raw
-// path every request would be the first of its key. See Options.MaxOps.
+// path every request would be the first of its key, up to MaxOps. Tenant should be one
+// that is authenticated: nothing bounds how many there are.
 type Key struct {
 	Tenant string
 	Op     string

@@ -10,13 +10,15 @@
 // There are only a few types: [Key], [Sampler], [Decision], and a handler of log/slog.
 //
 //	s, err := samplers.New(backend.Counters(), &samplers.Options{Tail: 0.01})
-//	defer s.Close(ctx)
+//	defer s.Close(context.WithoutCancel(ctx))
 //
 //	logger := slog.New(samplers.NewHandler(slog.NewJSONHandler(os.Stdout, nil), nil))
 //	handler := s.Middleware(samplers.PatternKey(mux, tenantOf), nil)(mux)
+//	…
+//	logger.InfoContext(r.Context(), "order placed") // in a handler; without the context it is not sampled
 //
 // Each request is decided on once. The decision is in its context, and holds for all lines that
-// are logged with it, for the calls to other services ([Transport]) and for its traces (module
+// are logged with that, for the calls to other services ([Transport]) and for its traces (module
 // otelsamplers). Counters are those of graphcache/backends/redis, or of .../memory in tests.
 //
 // # First N
@@ -24,7 +26,8 @@
 // A window of a key opens with the first request that any process has of it, and ends
 // Options.Window later. Of the requests of all processes in it exactly the first N are kept.
 // When a process has learned that they are through, it remembers the key, in bounded memory,
-// until the window ends, and decides on further requests by itself, in some 20 ns. If the
+// until the window ends, and decides on further requests by itself: without a lock, in some
+// 20 ns for a busy key and 60 to 100 for one that is not in the processor's cache. If the
 // memory is short it forgets the keys with the fewest requests; those then cost calls.
 //
 // Clients that invent operations do not get the first N of each: beyond Options.MaxOps of a
@@ -52,18 +55,23 @@
 // A decision waits for the counters no longer than Options.Timeout, 10 ms, and is never an
 // error. After five calls in a row without an answer nothing waits any more: the process decides
 // as Options.OnOutage says, and asks in the background, four times a second, whether the counters
-// answer again. What is kept then has the reason [Local].
+// answer again. What is kept then as one of the first has the reason [Local]. In a Cluster one
+// server that does not answer may have a process decide on all requests by itself; it asks that
+// server.
 //
 // # Exceptions
 //
 // More than the first N are kept, or fewer, only
 //
-//   - in an outage, and by single calls that take longer than Timeout. Stats has Local and Outages.
+//   - in an outage, by single calls that take longer than Timeout, and for callers whose context
+//     has ended, which have their own first N in each process. Stats has Local and Outages.
 //   - if the counters lose a key's window: Redis was emptied, evicted it, or lost its latest
 //     writes in a failover. A window begins anew then.
 //   - if a process is stopped, or so busy that its clock is not read, for more than 100 ms and
 //     through the end of a window: it may drop requests of the next window until the clock is
-//     read. Stats.ClockLag has the longest time.
+//     read. Stats.ClockLag has the longest time. The same holds, without being seen, for the time
+//     that a suspended machine does not notice, and by which its clock is slower than that of
+//     Redis: 50 ms in a window of 15 minutes for clocks that differ by 50 millionths.
 //   - if two keys of a process have the same fingerprint, of 64 bits: one in 2^44 look-ups of
 //     unknown keys if a million keys are throttled. The fingerprints of another process differ.
 //   - if the answer of a call is lost and the call is repeated after the window of the tenant's
@@ -72,6 +80,7 @@
 // # Planning
 //
 // [Plan] tells what keeping the first N saves in comparison with static sampling that shows as
-// much of the keys: several hundred times with much skew and rare keys that must be seen, and
-// nothing at all for half of the keys. Run examples/sampling, with a trace of your own.
+// much of the keys: several hundred times with much skew and rare keys that must be seen several
+// times; but if one request of half of the keys will do, static sampling keeps less. Run
+// examples/sampling, with a trace of your own.
 package samplers

@@ -89,8 +89,10 @@ func (s step) apply(h slog.Handler) slog.Handler {
 // error: as soon as a line at Upgrade.Level or above is logged, or [Upgrade] is called, as
 // [Sampler.Middleware] does. Otherwise [End] drops them. The lines of a request of the tail
 // are held too, as their weight is not known before: 1 if there was an error, and one over
-// the probability if not. If there were more than Upgrade.Buffer, and the oldest are lost,
-// the first that is written says in sample.lost how many.
+// the probability if not. If a request has more than Upgrade.Buffer lines, the oldest make room:
+// those of the tail are written with its weight, which is right however the request ends; the
+// others are lost, and if the request is kept after all, the first line that is written says in
+// sample.lost how many.
 //
 // What a held line refers to must not change until the request has ended, because its values
 // are formatted, and their LogValue methods called, only when it is written.
@@ -141,16 +143,16 @@ func (h *handler) Handle(ctx context.Context, record slog.Record) error {
 	case r == nil:
 		return h.next.Handle(ctx, record)
 	case h.upgrade == nil || r.began.sure():
-		return line{h, ctx, record}.write(r, 0)
+		return line{h, ctx, record}.write(r.decision(), 0)
 	default:
 		return r.log(line{h, ctx, record.Clone()})
 	}
 }
 
-// write passes on a line of the request, if it is kept, before which lost others were
+// write passes on a line of a request that is kept or not, before which lost others were
 // lost.
-func (l line) write(r *request, lost int) error {
-	h, d := l.handler, r.decision()
+func (l line) write(d Decision, lost int) error {
+	h := l.handler
 	if !d.sure() && l.record.Level >= h.certain() {
 		d.Keep, d.Weight, d.Reason = true, 1, Always
 	}

@@ -329,6 +329,7 @@ func TestHandlerUnbiased(t *testing.T) {
 		"upgrade, always from warnings":     {AlwaysLevel: slog.LevelWarn, Upgrade: &samplers.UpgradeOptions{}},
 		"upgrade by warnings":               {Upgrade: &samplers.UpgradeOptions{Level: slog.LevelWarn}},
 		"upgrade by nothing, always errors": {Upgrade: &samplers.UpgradeOptions{Level: slog.LevelError + 1}},
+		"upgrade, two lines held":           {Upgrade: &samplers.UpgradeOptions{Buffer: 2}},
 	} {
 		for _, course := range []string{
 			"info warn info end",
@@ -337,6 +338,9 @@ func TestHandlerUnbiased(t *testing.T) {
 			"info end info warn error upgrade info",
 			"info error end info error warn",
 			"upgrade info end end info",
+			"info warn info info info end",
+			"info warn info info error info info info end info",
+			"info info info info upgrade end",
 		} {
 			var sums [10]float64
 			for _, began := range []samplers.Decision{tailed, throttled, throttled, throttled} {

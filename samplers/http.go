@@ -30,7 +30,7 @@ type MiddlewareOptions struct {
 // goes on.
 //
 // The ResponseWriter that the handler gets can be flushed and hijacked if the one beneath
-// can; for anything else there is http.ResponseController. The handler gets a copy of the
+// can; for deadlines and the like there is http.ResponseController. It is no http.Pusher. The handler gets a copy of the
 // request, so that what the middleware is wrapped in sees neither the decision nor, for
 // instance, Request.Pattern.
 func (s *Sampler) Middleware(key func(*http.Request) Key, o *MiddlewareOptions) func(http.Handler) http.Handler {
@@ -125,7 +125,7 @@ func PatternKey(mux *http.ServeMux, tenant func(*http.Request) string) func(*htt
 }
 
 func pattern(mux *http.ServeMux, r *http.Request) string {
-	if mux != nil {
+	if mux != nil && r.Method != http.MethodConnect { // of which the mux may return the path
 		if _, p := mux.Handler(r); p != "" {
 			return p
 		}

@@ -355,3 +355,13 @@ func BenchmarkMiddleware(b *testing.B) {
 		})
 	}
 }
+
+// TestPatternKeyConnect has a method for which a mux may return the path.
+func TestPatternKeyConnect(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/x/{id}/", func(http.ResponseWriter, *http.Request) {})
+	r := httptest.NewRequest(http.MethodConnect, "/x/secret", nil)
+	if op := samplers.PatternKey(mux, nil)(r).Op; op != samplers.UnmatchedOp {
+		t.Errorf("the key is %q", op)
+	}
+}

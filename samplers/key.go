@@ -3,6 +3,7 @@ package samplers
 import (
 	"crypto/sha256"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -40,5 +41,10 @@ func (g groups) total(k Key, begin time.Time) driver.CounterKey {
 	return driver.CounterKey{Group: g.name + "t" + strconv.FormatInt(begin.Unix(), 10) + ":" + k.Tenant, Member: k.Op}
 }
 
-// probe returns the counter of calls that ask whether the counters answer.
-func (g groups) probe() driver.CounterKey { return driver.CounterKey{Group: g.name + "p"} }
+// probe returns the counter of calls that ask whether counters of the key's tenant answer. Its
+// member is longer than any operation.
+func (g groups) probe(k Key) driver.CounterKey {
+	return driver.CounterKey{Group: g.window(k).Group, Member: probeMember}
+}
+
+var probeMember = strings.Repeat("p", maxPart+2)

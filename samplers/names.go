@@ -1,71 +1,116 @@
 package samplers
 
-import "strings"
+import (
+	"hash/maphash"
+	"math/bits"
+)
 
 // name is what a key is called: the numbers of the texts of its parts, of which those of
 // a tenant and an operation are shared by many keys. The zero name is of a key whose
 // texts had no room: what is counted of it can be reported only with its next call.
 type name struct{ tenant, op uint32 }
 
-// texts numbers the texts of keys, in bounded memory.
+// texts numbers the texts of keys, in memory that is allocated once.
 type texts struct {
-	numbers map[string]uint32
-	list    []string // by number; the first is nobody's
-	free    []uint32
-	bytes   int
-	max     int
-	tidied  uint32 // the reading of the clock when it was last full
-	full    bool
+	seed  maphash.Seed
+	data  []byte   // the texts, one behind the other
+	at    []textAt // by number, of which 0 is nobody's
+	free  uint32   // a number that is free; its length is the next one
+	index []uint32 // the numbers by hash; 0 is none
+	shift int      // from a hash to a place in the index
+
+	full   bool
+	tidied uint32 // the reading of the clock when it was full last
 }
 
-// textBytes is about what a text takes besides its own bytes.
-const textBytes = 80
+// textAt is where a text is. The offset of a number that is free is noText.
+type textAt struct{ offset, length uint32 }
 
-func newTexts(bytes int) texts {
-	return texts{numbers: make(map[string]uint32), list: []string{""}, max: bytes}
+const (
+	noText = 1<<32 - 1
+	// usualText is about how long a text is. With longer ones there is room for fewer.
+	usualText = 20
+	textBytes = usualText + 8 + 2*4 // with its place, and its share of the index
+)
+
+func newTexts(seed maphash.Seed, bytes int) texts {
+	most := bytes / textBytes
+	width := bits.Len(uint(most)) // so that the index is at least half empty on the average
+	return texts{
+		seed:  seed,
+		data:  make([]byte, 0, bytes-8*most-4<<width),
+		at:    make([]textAt, 1, most),
+		index: make([]uint32, 1<<width),
+		shift: 64 - width,
+	}
+}
+
+// text returns the text with a number.
+func (x *texts) text(n uint32) []byte {
+	at := x.at[n]
+	return x.data[at.offset:][:at.length]
 }
 
 // number returns the number of a text: 0 if there is no room for it.
 func (x *texts) number(text string) uint32 {
-	if n, ok := x.numbers[text]; ok {
-		return n
+	i := x.place(text)
+	for ; x.index[i] != 0; i = x.after(i) {
+		if n := x.index[i]; string(x.text(n)) == text {
+			return n
+		}
 	}
-	if x.bytes+textBytes+len(text) > x.max {
+	if len(x.data)+len(text) > cap(x.data) {
 		return 0
 	}
-	x.bytes += textBytes + len(text)
-	text = strings.Clone(text) // it may be a part of something large
-	n := uint32(len(x.list))
-	if last := len(x.free) - 1; last >= 0 {
-		n = x.free[last]
-		x.free = x.free[:last]
-		x.list[n] = text
-	} else {
-		x.list = append(x.list, text)
+	n := x.free
+	switch {
+	case n != 0:
+		x.free = x.at[n].length
+	case len(x.at) < cap(x.at):
+		n = uint32(len(x.at))
+		x.at = x.at[:n+1]
+	default:
+		return 0
 	}
-	x.numbers[text] = n
+	x.at[n] = textAt{uint32(len(x.data)), uint32(len(text))}
+	x.data = append(x.data, text...)
+	x.index[i] = n
 	return n
 }
+
+func (x *texts) place(text string) int { return int(maphash.String(x.seed, text) >> x.shift) }
+
+func (x *texts) after(i int) int { return (i + 1) & (len(x.index) - 1) }
 
 // key returns the key with a name, and whether it is known.
 func (x *texts) key(n name) (Key, bool) {
 	if n == (name{}) {
 		return Key{}, false
 	}
-	return Key{Tenant: x.list[n.tenant], Op: x.list[n.op]}, true
+	return Key{Tenant: string(x.text(n.tenant)), Op: string(x.text(n.op))}, true
 }
 
-// tidy forgets the texts whose numbers are not in use.
+// tidy forgets the texts whose numbers are not in use. The others keep theirs.
 func (x *texts) tidy(used []bool) {
-	for n := 1; n < len(x.list); n++ {
-		text := x.list[n]
-		if used[n] || x.numbers[text] != uint32(n) {
+	clear(x.index)
+	old := x.data
+	x.data = make([]byte, 0, cap(old))
+	x.free = 0
+	for n := uint32(1); n < uint32(len(x.at)); n++ {
+		at := &x.at[n]
+		if at.offset == noText || !used[n] {
+			*at = textAt{noText, x.free}
+			x.free = n
 			continue
 		}
-		delete(x.numbers, text)
-		x.bytes -= textBytes + len(text)
-		x.list[n] = ""
-		x.free = append(x.free, uint32(n))
+		text := old[at.offset:][:at.length]
+		at.offset = uint32(len(x.data))
+		x.data = append(x.data, text...)
+		i := x.place(string(text))
+		for x.index[i] != 0 {
+			i = x.after(i)
+		}
+		x.index[i] = n
 	}
 }
 
@@ -80,7 +125,7 @@ func (t *table) nameLocked(k Key, now uint32) name {
 		if n.tenant != 0 && n.op != 0 {
 			return n
 		}
-		if t.texts.full && now-t.texts.tidied < tidyEvery {
+		if t.texts.full && int32(now-t.texts.tidied) < tidyEvery {
 			break
 		}
 		t.texts.full, t.texts.tidied = true, now
@@ -90,7 +135,7 @@ func (t *table) nameLocked(k Key, now uint32) name {
 }
 
 func (t *table) tidyLocked() {
-	used := make([]bool, len(t.texts.list))
+	used := make([]bool, len(t.texts.at))
 	for _, n := range t.names {
 		used[n.tenant], used[n.op] = true, true
 	}

@@ -19,8 +19,9 @@ const (
 	// probeEvery is how often they are then asked, in the background, whether they
 	// answer again. It is not left to a request to find out: it would wait in vain.
 	probeEvery = 250 * time.Millisecond
-	// maxTenants is how many tenants' operations are counted in an outage.
-	maxTenants = 1 << 16
+	// maxTenants is how many tenants' operations are counted in an outage. Those of
+	// further tenants share one key a tenant.
+	maxTenants = 1 << 14
 )
 
 // outage knows whether the counters answer, and decides on requests while they do not.
@@ -28,7 +29,9 @@ type outage struct {
 	s        *Sampler
 	is       atomic.Bool
 	failures atomic.Int32
-	begun    chan struct{} // has an element when an outage has begun
+	last     atomic.Int64        // how many calls had been made when the last failure was counted
+	failed   atomic.Pointer[Key] // of the call that failed last
+	begun    chan struct{}       // has an element when an outage has begun
 	count    atomic.Int64
 
 	mu      sync.Mutex     // protects what follows
@@ -51,8 +54,14 @@ func (o *outage) answered() {
 	}
 }
 
-// unanswered notes that they have not.
-func (o *outage) unanswered(err error) {
+// unanswered notes that they have not answered a call for a key. Calls that were made before
+// another was seen to fail are no failures of their own: a pause fails all that are under way.
+func (o *outage) unanswered(call int64, k Key, err error) {
+	last := o.last.Load()
+	if call <= last || !o.last.CompareAndSwap(last, o.s.stats.calls.Load()) {
+		return
+	}
+	o.failed.Store(&k)
 	if o.failures.Add(1) < outageFailures || o.is.Swap(true) {
 		return
 	}
@@ -86,11 +95,12 @@ func (o *outage) run() {
 	}
 }
 
+// probe asks the server that has not answered, if there are several. It counts, as one may
+// answer reads and refuse to write.
 func (o *outage) probe() bool {
 	ctx := within.New(context.Background(), o.s.opts.Timeout)
 	defer ctx.End()
-	// It counts, as a server may answer reads and refuse to write.
-	_, err := o.s.counters.Increment(ctx, []driver.Increment{{Key: o.s.groups.probe(), N: 1, Window: o.s.opts.Window}})
+	_, err := o.s.counters.Increment(ctx, []driver.Increment{{Key: o.s.groups.probe(*o.failed.Load()), N: 1, Window: o.s.opts.Window}})
 	return err == nil
 }
 
@@ -106,9 +116,9 @@ func (o *outage) end(after time.Duration) {
 }
 
 // decideAlone decides on a request without the counters. The key's parts are short.
-func (s *Sampler) decideAlone(k Key, print uint64, c coin) Decision {
+func (s *Sampler) decideAlone(mode Outage, k Key, print uint64, c coin) Decision {
 	now := s.clock.precise()
-	switch s.opts.OnOutage {
+	switch mode {
 	case KeepAll:
 		s.stats.local.Add(1)
 		return Decision{Keep: true, Weight: 1, Reason: Local}
@@ -116,11 +126,15 @@ func (s *Sampler) decideAlone(k Key, print uint64, c coin) Decision {
 		s.table.throttle(print, k, now, now-1, 1) // in a window that is over: only counted
 		return Decision{Reason: Local}
 	}
-	if !s.outage.admits(k, print, now) {
-		k.Op = OtherOp
-		print = s.table.fingerprint(k)
+	place, ok := uint64(0), false
+	end := now + uint32(s.opts.Window.Milliseconds())
+	if s.outage.admits(k, print, now) {
+		place, ok = s.table.countLocally(print, k, now, end, k.Op == OtherOp)
 	}
-	place := s.table.countLocally(print, k, now, now+uint32(s.opts.Window.Milliseconds()))
+	if !ok {
+		k.Op = OtherOp
+		place, _ = s.table.countLocally(s.table.fingerprint(k), k, now, end, true)
+	}
 	if place <= uint64(s.opts.FirstN) {
 		s.stats.local.Add(1)
 		return Decision{Keep: true, Weight: 1, Reason: Local}
@@ -136,7 +150,7 @@ func (s *Sampler) decideAlone(k Key, print uint64, c coin) Decision {
 // does when the counters answer.
 func (o *outage) admits(k Key, print uint64, now uint32) bool {
 	limit := o.s.opts.MaxOps
-	if limit < 0 || k.Op == OtherOp || o.s.table.find(print) >= 0 {
+	if limit < 0 || k.Op == OtherOp || o.s.table.isLocal(print, now) {
 		return true
 	}
 	tenant := maphash.String(o.s.table.seed, k.Tenant)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,7 @@ type Sampler struct {
 	closing chan struct{}
 	closed  atomic.Bool
 	running sync.WaitGroup
+	cancel  context.CancelFunc // of the calls in the background
 }
 
 // New returns a sampler that counts in counters. Several samplers may share them, and
@@ -38,6 +40,9 @@ type Sampler struct {
 // counters. Options that are out of their bounds are refused with an error that wraps
 // driver.ErrInvalid.
 func New(counters driver.Counters, o *Options) (*Sampler, error) {
+	if counters == nil {
+		return nil, fmt.Errorf("samplers: %w: no counters", driver.ErrInvalid)
+	}
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -59,21 +64,26 @@ func New(counters driver.Counters, o *Options) (*Sampler, error) {
 		s.clock.init(time.Now)
 		s.running.Go(func() { s.clock.run(s.closing) })
 	}
-	s.running.Go(s.totals.run)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.running.Go(func() { s.totals.run(ctx) })
 	return s, nil
 }
 
 // Close reports what is still owed to the totals, as [Sampler.Flush] does for windows that
-// are over, and ends what runs in the background. It returns an error if something could
-// not be reported. Decisions made later are those of an outage; a second Close does
-// nothing.
+// are over, and ends what runs in the background. It needs a context that has not ended, unlike
+// that of a program which is interrupted. It returns an error if something could not be
+// reported: another Close tries again with what was not sent. Decisions made later are
+// those of an outage, and are not reported.
 func (s *Sampler) Close(ctx context.Context) error {
-	if s.closed.Swap(true) {
-		return nil
+	if !s.closed.Swap(true) {
+		close(s.closing)
+		stop := context.AfterFunc(ctx, s.cancel)
+		s.running.Wait()
+		stop()
+		s.cancel()
+		s.outage.is.Store(true)
 	}
-	close(s.closing)
-	s.running.Wait()
-	s.outage.is.Store(true)
 	return s.totals.flush(ctx, true)
 }
 
@@ -130,16 +140,22 @@ func (s *Sampler) ask(ctx context.Context, k Key, print uint64, c coin) Decision
 		return s.tail(c)
 	}
 	k = k.shorten()
-	if s.outage.is.Load() || ctx.Err() != nil {
-		return s.decideAlone(k, print, c)
+	switch {
+	case s.outage.is.Load():
+		return s.decideAlone(s.opts.OnOutage, k, print, c)
+	case ctx.Err() != nil: // which is not the fault of the counters
+		return s.decideAlone(KeepLocal, k, print, c)
 	}
 	var owed report
 	if i >= 0 && !s.outage.near() {
 		owed = t.takeEnded(i, print, k, &s.clock)
 	}
 	count, sent, ok := s.increment(ctx, k, owed)
-	if !ok {
-		return s.decideAlone(k, print, c)
+	switch {
+	case !ok && ctx.Err() != nil:
+		return s.decideAlone(KeepLocal, k, print, c)
+	case !ok:
+		return s.decideAlone(s.opts.OnOutage, k, print, c)
 	}
 	return s.settle(k, print, count, sent, c)
 }
@@ -188,7 +204,7 @@ func (s *Sampler) increment(ctx context.Context, k Key, owed report) (count driv
 	batch = s.totals.appendReport(batch, owed)
 	for {
 		sent = s.clock.precise()
-		s.stats.calls.Add(1)
+		call := s.stats.calls.Add(1)
 		counts, err := s.counters.Increment(limited, batch)
 		if len(counts) != len(batch) {
 			counts = make([]driver.Count, len(batch)) // Unknown
@@ -198,11 +214,14 @@ func (s *Sampler) increment(ctx context.Context, k Key, owed report) (count driv
 			s.outage.answered()
 			return counts[0], sent, true
 		}
-		if ctx.Err() != nil {
-			return driver.Count{}, sent, false // the caller's time was up
+		if ctx.Err() != nil { // the caller's time was up, which may have been short
+			if !time.Now().Before(again) {
+				s.outage.unanswered(call, k, err)
+			}
+			return driver.Count{}, sent, false
 		}
 		if batch = batch[:1]; errors.Is(err, driver.ErrInvalid) || !time.Now().Before(again) {
-			s.outage.unanswered(err)
+			s.outage.unanswered(call, k, err)
 			return driver.Count{}, sent, false
 		}
 		again = time.Time{}

@@ -55,7 +55,7 @@ const (
 
 	slotsEach  = 4
 	slotBytes  = 16 + 8 + debtBytes/slotsADebt // with its name, and its share of the ring
-	textsShare = 8                             // one byte in so many is for the texts of keys
+	textsShare = 4                             // one byte in so many is for the texts of keys
 )
 
 // endOf returns the deadline of a state. That of no key has none: 0.
@@ -78,13 +78,14 @@ func newTable(n, bytes int) *table {
 	forTexts := bytes / textsShare
 	buckets := (bytes - forTexts) / (slotBytes * slotsEach)
 	slots := buckets * slotsEach
+	seed := maphash.MakeSeed()
 	return &table{
-		seed:    maphash.MakeSeed(),
+		seed:    seed,
 		firstN:  uint64(n),
 		buckets: uint64(buckets),
 		slots:   make([]slot, slots),
 		names:   make([]name, slots),
-		texts:   newTexts(forTexts),
+		texts:   newTexts(seed, forTexts),
 		debts:   newRing(slots / slotsADebt),
 	}
 }
@@ -154,8 +155,9 @@ func (t *table) throttled(print uint64, c *clock) bool {
 
 // countLocally counts a request that this process decides by itself, and returns its
 // place in a window that began here and ends at the given time, or in the one before
-// if that is not over.
-func (t *table) countLocally(print uint64, k Key, now, end uint32) uint64 {
+// if that is not over. If another key's window would have to make room, it does so only if
+// must is set: else every key would be among its first for ever when there are too many.
+func (t *table) countLocally(print uint64, k Key, now, end uint32, must bool) (place uint64, ok bool) {
 	if i := t.find(print); i >= 0 {
 		s := &t.slots[i]
 		for {
@@ -164,23 +166,49 @@ func (t *table) countLocally(print uint64, k Key, now, end uint32) uint64 {
 				break
 			}
 			if s.state.CompareAndSwap(state, state+1) {
-				return state&countMask + 1
+				return state&countMask + 1, true
 			}
 		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := t.find(print)
+	if i < 0 && !must && t.crowded(print, now) {
+		return 0, false
+	}
 	if i < 0 || int32(endOf(t.slots[i].state.Load())-now) <= 0 {
 		t.setLocked(i, print, k, now, end, true, 1)
-		return 1
+		return 1, true
 	}
 	t.spillLocked(i)
 	state := t.slots[i].state.Add(1)
 	if state&localBit == 0 { // meanwhile it is throttled
-		return t.firstN + 1
+		return t.firstN + 1, true
 	}
-	return state & countMask
+	return state & countMask, true
+}
+
+// isLocal reports whether a key has a window of this process's own.
+func (t *table) isLocal(print uint64, now uint32) bool {
+	i := t.find(print)
+	if i < 0 {
+		return false
+	}
+	state := t.slots[i].state.Load()
+	return state&localBit != 0 && int32(endOf(state)-now) > 0 && t.slots[i].print.Load() == print
+}
+
+// crowded reports whether all slots that a key may have are of windows of this process's own.
+func (t *table) crowded(print uint64, now uint32) bool {
+	for _, from := range t.places(print) {
+		for i := from; i < from+slotsEach; i++ {
+			state := t.slots[i].state.Load()
+			if t.slots[i].print.Load() == 0 || state&localBit == 0 || int32(endOf(state)-now) <= 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // throttle makes a key one that is throttled by the whole fleet until the given time,
@@ -224,25 +252,37 @@ func (t *table) setLocked(i int, print uint64, k Key, now, end uint32, local boo
 	}
 }
 
-// evictLocked returns a slot for a new key, empty but for its generation.
+// evictLocked returns a slot for a new key, empty but for its generation: one of the bucket
+// that has more of them, so that both fill alike.
 func (t *table) evictLocked(print uint64, now uint32) int {
+	empty, most := -1, 0
 	victim, least := -1, uint64(1)<<63
 	for _, from := range t.places(print) {
+		n := 0
 		for i := from; i < from+slotsEach; i++ {
 			if t.slots[i].print.Load() == 0 {
-				return i
+				if n++; n > most {
+					empty, most = i, n
+				}
+				continue
 			}
 			state := t.slots[i].state.Load()
 			rank := t.beyond(state)
 			if int32(endOf(state)-now) > 0 {
-				rank |= 1 << 62 // which is worse than any that is over
+				rank |= 1 << 61 // which is worse than any that is over
+				if state&localBit != 0 {
+					rank |= 1 << 62 // of which nobody else knows
+				}
 			}
 			if rank < least {
 				victim, least = i, rank
 			}
 		}
 	}
-	if least&(1<<62) != 0 {
+	if empty >= 0 {
+		return empty
+	}
+	if least >= 1<<61 {
 		t.evictions++
 	}
 	t.clearLocked(victim)
@@ -328,14 +368,18 @@ type report struct {
 }
 
 // collect goes through some slots, from one on, and returns what is owed of windows that
-// are over, or of all, and where to go on: -1 at the end of the table, where what the
-// ring has is added. Slots of windows that are over become free.
-func (t *table) collect(from int, all bool, now uint32) (owed []report, next int) {
-	const some = 4096
+// are over, or of all, some reports at the most, and where to go on: -1 when it has been
+// through the table, and the ring of debts is empty. Slots of windows that are over become
+// free.
+func (t *table) collect(from int, all bool, now uint32, some int) (owed []report, next int) {
+	const slots = 4096 // for which the lock is held
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	next = min(from+some, len(t.slots))
+	next = min(from+slots, len(t.slots))
 	for i := from; i < next; i++ {
+		if len(owed) == some {
+			return owed, i
+		}
 		if t.slots[i].print.Load() == 0 {
 			continue
 		}
@@ -351,11 +395,33 @@ func (t *table) collect(from int, all bool, now uint32) (owed []report, next int
 	if next < len(t.slots) {
 		return owed, next
 	}
-	for d := range t.debts.all() {
+	for len(owed) < some {
+		d, ok := t.debts.pop()
+		if !ok {
+			return owed, -1
+		}
 		owed = t.appendLocked(owed, d)
 	}
-	t.debts.clear()
-	return owed, -1
+	return owed, next
+}
+
+// longOver is how long a window may be over, in milliseconds, before its slot becomes free
+// although nothing can be reported: a clock of 32 bits cannot tell for longer than 24 days.
+const longOver = 24 * 60 * 60 * 1000
+
+// sweep frees the slots of windows that have been over for long, and has their counts in the
+// ring of debts as far as there is room.
+func (t *table) sweep(now uint32) {
+	for i := range t.slots {
+		if t.slots[i].print.Load() == 0 || int32(endOf(t.slots[i].state.Load())-now) > -longOver {
+			continue
+		}
+		t.mu.Lock()
+		if state := t.slots[i].state.Load(); t.slots[i].print.Load() != 0 && int32(endOf(state)-now) <= -longOver {
+			t.clearLocked(i)
+		}
+		t.mu.Unlock()
+	}
 }
 
 // appendLocked adds the report of a debt, if its key is known.

@@ -1,11 +1,10 @@
 package samplers
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,12 +30,14 @@ const (
 	flushBatch = 128
 	// flushTimeout is how long such a batch may take.
 	flushTimeout = 2 * time.Second
+	// flushPause is the time after a failure until the next attempt.
+	flushPause = time.Second
 )
 
 func (t *totals) init(s *Sampler) { t.s = s }
 
 // run goes through the table once a window, and when the ring of debts is filling.
-func (t *totals) run() {
+func (t *totals) run(ctx context.Context) {
 	window := t.s.opts.Window
 	timer := time.NewTimer(window/2 + rand.N(window/2)) // not all processes at once
 	defer timer.Stop()
@@ -48,22 +49,34 @@ func (t *totals) run() {
 			timer.Reset(window)
 		case <-t.s.table.debts.filling:
 		}
-		_ = t.flush(context.Background(), false) // what was not confirmed is counted
+		if t.flush(ctx, false) == nil {
+			continue
+		}
+		select { // so that a ring that stays full does not ask for more all the time
+		case <-time.After(flushPause):
+		case <-t.s.closing:
+			return
+		}
 	}
 }
 
 var errOutage = fmt.Errorf("samplers: the counters do not answer: %w", driver.ErrUnavailable)
 
-// flush reports what is owed of windows that are over, or of all.
+// flush reports what is owed of windows that are over, or of all. It stops at a report that
+// is not confirmed: the others are still owed.
 func (t *totals) flush(ctx context.Context, all bool) error {
 	t.flushing.Lock()
 	defer t.flushing.Unlock()
 	if t.s.outage.is.Load() && !all {
+		t.s.table.sweep(t.s.clock.precise())
 		return errOutage
 	}
 	for from := 0; from >= 0; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("samplers: flush: %w", err)
+		}
 		var owed []report
-		owed, from = t.s.table.collect(from, all, t.s.clock.precise())
+		owed, from = t.s.table.collect(from, all, t.s.clock.precise(), flushBatch)
 		if err := t.report(ctx, owed); err != nil {
 			return err
 		}
@@ -71,25 +84,15 @@ func (t *totals) flush(ctx context.Context, all bool) error {
 	return nil
 }
 
-// report sends reports. It gives up at the first batch that is not confirmed; what it has
-// not sent is then counted as such, too.
+// report sends some reports.
 func (t *totals) report(ctx context.Context, owed []report) error {
-	var all []driver.Increment
+	var batch []driver.Increment
 	for _, r := range owed {
-		all = t.appendReport(all, r)
+		batch = t.appendReport(batch, r)
 	}
-	var failure error
-	for batch := range slices.Chunk(all, flushBatch) {
-		if failure != nil {
-			t.confirm(batch, make([]driver.Count, len(batch)))
-			continue
-		}
-		failure = t.send(ctx, batch)
+	if len(batch) == 0 {
+		return nil
 	}
-	return failure
-}
-
-func (t *totals) send(ctx context.Context, batch []driver.Increment) error {
 	limited, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	counts, err := t.s.counters.Increment(limited, batch)
@@ -97,7 +100,7 @@ func (t *totals) send(ctx context.Context, batch []driver.Increment) error {
 		counts = make([]driver.Count, len(batch)) // Unknown
 	}
 	if lost := t.confirm(batch, counts); lost > 0 {
-		return fmt.Errorf("samplers: a report of %d requests was not confirmed: %w", lost, cmp.Or(err, driver.ErrUnavailable))
+		return fmt.Errorf("samplers: a report of %d requests was not confirmed: %w", lost, errors.Join(driver.ErrUnavailable, err))
 	}
 	return nil
 }
@@ -115,9 +118,11 @@ func (t *totals) appendReport(batch []driver.Increment, r report) []driver.Incre
 	ended := t.s.clock.wall(r.end)
 	begin := ended.Truncate(period)
 	return append(batch, driver.Increment{
-		Key:    t.s.groups.total(r.key, begin),
-		N:      int64(r.count),
-		Window: max(begin.Add(2*period).Sub(t.s.clock.now()), period),
+		Key:     t.s.groups.total(r.key, begin),
+		N:       int64(r.count),
+		Window:  min(max(begin.Add(2*period).Sub(t.s.clock.now()), period), driver.MaxCounterWindow),
+		Members: max(t.s.opts.MaxOps, 0),
+		Other:   OtherOp,
 	})
 }
 
@@ -138,14 +143,15 @@ func (t *totals) confirm(batch []driver.Increment, counts []driver.Count) (lost 
 
 // Flush reports to the totals what is owed of windows that are over. It happens by itself
 // once a window, and in Close. It returns an error that wraps driver.ErrUnavailable, if the
-// counters do not answer; reports that were not confirmed are counted in
-// Stats.Unconfirmed and not repeated.
+// counters do not answer; up to 128 reports, that were sent and not confirmed, are then counted
+// in Stats.Unconfirmed and not repeated.
 func (s *Sampler) Flush(ctx context.Context) error { return s.totals.flush(ctx, false) }
 
 // Total returns the number of requests of a key that came after the first N of their
 // windows, kept or not, in the whole fleet, in the period that contains the given time: as
-// far as their windows ended in it and the processes have reported them, at the
-// latest a window later. Together with the requests that were kept for the Reason First
+// far as their windows ended in it, or about then, and the processes have reported them, at the
+// latest a window later. Operations beyond Options.MaxOps of a tenant, in a window or in
+// the period, are counted under [OtherOp]. Together with the requests that were kept for the Reason First
 // or Local it is the number of all. Options.TotalPeriod says how long periods are and
 // totals are kept; a total that nobody has reported to is 0.
 //
@@ -160,8 +166,11 @@ func (s *Sampler) Total(ctx context.Context, k Key, at time.Time) (int64, error)
 		Key:    s.groups.total(k.shorten(), at.Truncate(s.opts.TotalPeriod)),
 		Window: s.opts.TotalPeriod,
 	}})
+	if err == nil && len(counts) != 1 {
+		err = driver.ErrUnavailable
+	}
 	if err != nil {
-		return 0, fmt.Errorf("samplers: total of %q, %q: %w", k.Tenant, k.Op, err)
+		return 0, fmt.Errorf("samplers: total of %.40q, %.40q: %w", k.Tenant, k.Op, err)
 	}
 	return counts[0].Count, nil // 0 if there is no counter
 }

@@ -34,16 +34,18 @@ func writePlan(w io.Writer, r *report) error {
 	}
 	fmt.Fprintf(b, ":\n%s", p)
 
-	asks := slices.Compact([]ask{{1, .5}, {1, .99}, {s.n, .99}, {s.m, s.q}})
+	own := ask{s.m, s.q}
+	asks := slices.Compact([]ask{{1, .5}, {1, .99}, {s.n, .99}})
+	asks = append(slices.DeleteFunc(asks, func(a ask) bool { return a == own }), own)
 	if err := writeGrowth(b, traffic, s.n, asks); err != nil {
 		return err
 	}
 	for _, ratio := range []float64{40, 400} {
-		text, err := whereRatio(traffic, s.n, asks[len(asks)-1], ratio)
+		text, err := whereRatio(traffic, s.n, own, ratio)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(b, "%gx (%v): %s\n", ratio, asks[len(asks)-1], text)
+		fmt.Fprintf(b, "%gx (%v): %s\n", ratio, own, text)
 	}
 	if err := writeLargeFleet(b); err != nil {
 		return err
