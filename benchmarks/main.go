@@ -1,6 +1,7 @@
 // Command benchmarks compares graphcache over Redis with other ways of doing the same
 // job, in tables: what a hit costs, a miss and a write, in time, in allocations and in
-// the server's processor time and memory; and how often the store is asked.
+// the server's processor time and memory; how often the store is asked; and what a
+// decision of a sampler costs.
 //
 // It starts a redis-server of its own. Ways that are compared take turns within one run,
 // in rounds, so that what else the machine does meets all of them, and what is reported
@@ -38,6 +39,7 @@ var experiments = []struct {
 	{"writes", contention},
 	{"stampede", stampede},
 	{"outage", outage},
+	{"samplers", decisions},
 }
 
 func main() {
