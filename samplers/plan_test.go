@@ -63,6 +63,9 @@ func TestPlanBins(t *testing.T) {
 // 10,000 tenants with 50 operations, by how skewed they are. What the first five save
 // depends on the skew, on the traffic, and most of all on what must be seen.
 func TestPlanLargeFleet(t *testing.T) {
+	if allocRace {
+		t.Skip("there are no goroutines in it")
+	}
 	tests := []struct {
 		s, requests      float64
 		m                int
@@ -103,6 +106,9 @@ func TestPlanLargeFleet(t *testing.T) {
 // What static sampling needs more than the first N tends to a limit; 400 times is reached
 // on the way there if the limit is beyond it, and otherwise never.
 func TestPlanLimit(t *testing.T) {
+	if allocRace {
+		t.Skip("there are no goroutines in it")
+	}
 	tests := []struct {
 		tenants, ops int
 		s            float64

@@ -2,5 +2,5 @@
 
 package samplers_test
 
-// allocRace: the race detector allocates too.
+// allocRace: the race detector allocates too, and takes its time.
 const allocRace = true

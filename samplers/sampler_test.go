@@ -88,7 +88,11 @@ func TestFirstN(t *testing.T) {
 			fleet := newFleet(t, 4, counters, &samplers.Options{FirstN: n, Window: length, Now: clock.now, MaxOps: -1, LocalBytes: 256 << 10, Timeout: time.Minute})
 			model := make(map[samplers.Key]*window)
 			kept, all, from := make(map[samplers.Key]int64), make(map[samplers.Key]int64), clock.now()
-			for range 200_000 {
+			requests := 200_000
+			if allocRace {
+				requests = 40_000
+			}
+			for range requests {
 				clock.advance(time.Duration(rnd.IntN(int(2 * time.Millisecond))))
 				k := samplers.Key{Tenant: fmt.Sprint(rnd.IntN(20)), Op: fmt.Sprint(int(rnd.ExpFloat64() * 10))}
 				want, place := modelDecision(model, k, clock.now(), n, length)
@@ -361,7 +365,11 @@ func TestConcurrent(t *testing.T) {
 	clock := newFakeClock()
 	counters := memory.NewCounters(&memory.CountersOptions{Now: clock.now})
 	fleet := newFleet(t, 3, counters, &samplers.Options{FirstN: 2, Window: 10 * time.Second, Tail: 0.1, LocalBytes: 64 << 10, MaxOps: -1, Now: clock.now, Timeout: time.Minute})
-	const workers, each = 8, 20_000
+	const workers = 8
+	each := 20_000
+	if allocRace {
+		each = 5_000
+	}
 	var wg sync.WaitGroup
 	var requests, kept [3]atomic.Int64
 	var mu sync.Mutex
