@@ -1,7 +1,7 @@
 // Command benchmarks compares graphcache over Redis with other ways of doing the same
 // job, in tables: what a hit costs, a miss and a write, in time, in allocations and in
-// the server's processor time and memory; how often the store is asked; and what a
-// decision of a sampler costs.
+// the server's processor time and memory; how often the store is asked; what a decision
+// of a sampler costs; and what an event of a stream costs.
 //
 // It starts a redis-server of its own. Ways that are compared take turns within one run,
 // in rounds, so that what else the machine does meets all of them, and what is reported
@@ -40,6 +40,7 @@ var experiments = []struct {
 	{"stampede", stampede},
 	{"outage", outage},
 	{"samplers", decisions},
+	{"streams", streaming},
 }
 
 func main() {
