@@ -272,7 +272,7 @@ func (s LogSnapshot) After(p Position) LogDelta {
 	d := LogDelta{Head: s.Head}
 	head := s.Head.Position
 	seen := p.Seq
-	if p.Epoch != head.Epoch || p.Seq > head.Seq {
+	if p.Epoch != head.Epoch || p.Seq < 0 || p.Seq > head.Seq {
 		seen = 0
 		// A reader that has seen nothing has nothing to start again.
 		d.Reset = p != Position{}

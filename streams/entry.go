@@ -37,7 +37,7 @@ const (
 
 // encode returns the entry of an event.
 func (o *Options[E]) encode(e *E, ms int64) []byte {
-	data, err := o.Encode(e)
+	data, err := o.safeEncode(e)
 	switch {
 	case err != nil:
 		return appendEntry(formatProblem, ms, []byte(clip("the event cannot be encoded: "+err.Error())))
@@ -45,6 +45,26 @@ func (o *Options[E]) encode(e *E, ms int64) []byte {
 		return appendEntry(formatProblem, ms, fmt.Appendf(nil, "the event has %d bytes: at most %d are kept", len(data), maxEvent))
 	}
 	return appendEntry(formatEvent, ms, data)
+}
+
+// safeEncode is Encode, and safeDecode Decode, with an error for a panic: they are called in
+// the background, where nobody could recover it.
+func (o *Options[E]) safeEncode(e *E) (data []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			data, err = nil, fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return o.Encode(e)
+}
+
+func (o *Options[E]) safeDecode(data []byte, e *E) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return o.Decode(data, e)
 }
 
 func appendEntry(format byte, ms int64, rest []byte) []byte {
@@ -74,7 +94,7 @@ func (o *Options[E]) decode(entry []byte, pos Pos) *Event[E] {
 		e.Problem = clip(string(rest))
 		return e
 	}
-	if err := o.Decode(rest, &e.Data); err != nil {
+	if err := o.safeDecode(rest, &e.Data); err != nil {
 		var none E
 		e.Data, e.Problem = none, clip("the event cannot be decoded: "+err.Error())
 		return e

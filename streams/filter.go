@@ -176,7 +176,7 @@ func (p *filterParser) text() (string, error) {
 
 // isNumber reports whether a text is a number of JSON.
 func isNumber(text string) bool {
-	return text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && json.Valid([]byte(text))
+	return text != "" && text == strings.TrimSpace(text) && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && json.Valid([]byte(text))
 }
 
 // numberOf reads a number of JSON.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -22,17 +23,22 @@ type flusher[E any] struct {
 	turn    chan struct{} // has an element while somebody sends; protects what follows, and the parts of pending that say so
 	number  uint64        // of the last batch
 	changed []string      // keys that were sent since others were told
+	last    int           // the place of the shard of which something was sent last
 
 	failing bool // used by run
 }
 
 const (
-	// flushTimeout is how long a call of the background may take.
+	// flushTimeout is how long a flush of the background may take, and wakeTimeout a message
+	// to those who follow.
 	flushTimeout = 2 * time.Second
+	wakeTimeout  = 100 * time.Millisecond
 	// flushBatches is how many keys are sent with one call, and flushBytes about how many
 	// bytes of their events.
 	flushBatches = 512
 	flushBytes   = 1 << 20
+	// maxFailures is after how many calls without any answer a flush gives up.
+	maxFailures = 3
 	// idleFlushes is after how many flushes without events a key is forgotten, if there are
 	// not many of them.
 	idleFlushes = 64
@@ -50,6 +56,11 @@ func (f *flusher[E]) lock(ctx context.Context) error {
 	select {
 	case f.turn <- struct{}{}:
 		return nil
+	default:
+	}
+	select {
+	case f.turn <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("streams: flush: %w", ctx.Err())
 	}
@@ -62,20 +73,22 @@ func (f *flusher[E]) run() {
 	t := time.NewTicker(f.s.opts.FlushEvery)
 	defer t.Stop()
 	for {
-		var err error
-		ctx, cancel := context.WithTimeout(f.ctx, flushTimeout)
 		select {
 		case <-f.s.closing:
-			cancel()
 			return
 		case <-t.C:
-			err = f.all(ctx)
+			f.note(f.limited(f.all))
 		case key := <-f.s.full:
-			err = f.key(ctx, key)
+			f.note(f.limited(func(ctx context.Context) error { return f.key(ctx, key) }))
 		}
-		cancel()
-		f.note(err)
 	}
+}
+
+// limited calls what sends in the background.
+func (f *flusher[E]) limited(send func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(f.ctx, flushTimeout)
+	defer cancel()
+	return send(ctx)
 }
 
 // note logs the beginning and the end of an outage.
@@ -126,30 +139,42 @@ func (f *flusher[E]) all(ctx context.Context) error {
 	defer f.unlock()
 	defer f.wakeLocked(ctx)
 	keys := f.s.pending(false)
+	if at := slices.IndexFunc(keys, func(p *pending[E]) bool { return p.place > f.last }); at > 0 {
+		keys = slices.Concat(keys[at:], keys[:at]) // from where the last one ended
+	}
 	again, err := f.sendAllLocked(ctx, keys)
 	if err != nil {
 		return err
 	}
 	_, err = f.sendAllLocked(ctx, again)
-	if f.s.keys.Load() > int64(f.s.opts.MaxKeys/2) {
-		f.s.pending(true) // so that there is room for others
+	if f.s.keys.Load() > int64(f.s.opts.MaxKeys) {
+		f.s.pending(true) // so that there are never more than twice as many
 	}
 	return err
 }
 
-// sendAllLocked sends the next batches of some keys. It returns those keys of which there was
-// a batch to be repeated first, and which may have more to send now.
+// sendAllLocked sends the next batches of some keys, as long as ctx lets it. It goes on after a
+// call that fails, but not after several: then nobody answers. It returns those keys of
+// which there was a batch to be repeated first, and which may have more to send now.
 func (f *flusher[E]) sendAllLocked(ctx context.Context, keys []*pending[E]) (again []*pending[E], failure error) {
 	var ready []*pending[E]
 	size := 0
+	failures := 0
 	send := func() bool {
 		before := f.s.stats.sent.Load()
 		err := f.sendLocked(ctx, ready)
+		f.last = ready[len(ready)-1].place
 		ready, size = ready[:0], 0
 		failure = cmp.Or(failure, err)
-		return err == nil || f.s.stats.sent.Load() > before && ctx.Err() == nil
+		if err != nil && f.s.stats.sent.Load() == before {
+			failures++
+		}
+		return failures < maxFailures
 	}
 	for _, p := range keys {
+		if err := ctx.Err(); err != nil {
+			return again, cmp.Or(failure, fmt.Errorf("streams: flush: %w", err))
+		}
 		if p.sending {
 			again = append(again, p)
 		}
@@ -210,6 +235,7 @@ func (f *flusher[E]) fillLocked(p *pending[E]) bool {
 		return false
 	}
 	events := p.take(&b)
+	p.sending = true
 	p.shard.Unlock()
 	f.number++
 	b.Number = f.number
@@ -222,7 +248,7 @@ func (f *flusher[E]) fillLocked(p *pending[E]) bool {
 		p.size += len(b.Entries[i])
 	}
 	clear(events) // what they refer to is not needed any more
-	p.batch, p.sending, p.spare = b, true, events[:0]
+	p.batch, p.spare = b, events[:0]
 	return true
 }
 
@@ -247,7 +273,12 @@ func (f *flusher[E]) sendLocked(ctx context.Context, keys []*pending[E]) error {
 		st.sent.Add(p.batch.Added)
 		st.entries.Add(int64(len(p.batch.Entries)))
 		f.changed = append(f.changed, p.key)
-		p.batch, p.sending, p.size = driver.LogBatch{}, false, 0
+		p.batch, p.size = driver.LogBatch{}, 0
+		p.shard.Lock()
+		if p.sending = false; p.n == 0 {
+			f.s.busy.Add(-1)
+		}
+		p.shard.Unlock()
 	}
 	if err != nil {
 		return fmt.Errorf("streams: flush: %w", err)
@@ -257,8 +288,14 @@ func (f *flusher[E]) sendLocked(ctx context.Context, keys []*pending[E]) error {
 
 // wakeLocked tells those who follow the keys that were sent, with one message.
 func (f *flusher[E]) wakeLocked(ctx context.Context) {
-	if len(f.changed) > 0 && f.s.waker != nil {
-		_ = f.s.waker.Wake(ctx, f.changed) // else they look by themselves, a little later
+	if len(f.changed) == 0 || f.s.waker == nil {
+		f.changed = f.changed[:0]
+		return
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), wakeTimeout)
+	defer cancel()
+	if err := f.s.waker.Wake(limited, f.changed); err != nil && len(f.changed) <= driver.MaxLogWake {
+		return // with the next flush; meanwhile they look by themselves
 	}
 	clear(f.changed)
 	f.changed = f.changed[:0]
@@ -279,10 +316,11 @@ func (f *flusher[E]) finish(ctx context.Context) error {
 			// A moment for whoever is sending, whose context may be longer.
 			last, cancel := context.WithTimeout(context.Background(), finishPause)
 			defer cancel()
-			if left := f.left(last); left != nil {
-				err = fmt.Errorf("%w: %w", left, err)
+			left := f.left(last)
+			if left == nil {
+				return nil
 			}
-			return fmt.Errorf("streams: close: %w: %w", ctx.Err(), err)
+			return fmt.Errorf("streams: close: %w: %w: %w", ctx.Err(), left, cmp.Or(err, ctx.Err()))
 		}
 	}
 }

@@ -118,6 +118,9 @@ type handler[E any] struct {
 //	price:>10, price:<10   a number is greater or less
 //	-term                  the term does not match
 //
+// Words are looked for in the first 8 KiB of an event, and an event with more than that has no
+// fields for a filter.
+//
 // # Cost
 //
 // Viewers of a key share what is read and encoded: in a process a key is read once, as by
@@ -199,7 +202,7 @@ func (h *handler[E]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(&httpError{status: http.StatusMethodNotAllowed, text: "the method must be GET"}).write(w)
 		return
 	}
-	if err := h.serve(w, r); err != nil && r.Context().Err() == nil {
+	if err := h.serve(w, r); err != nil && !errors.Is(r.Context().Err(), context.Canceled) {
 		errorOf(err).write(w)
 	}
 }

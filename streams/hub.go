@@ -1,8 +1,10 @@
 package streams
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,10 +16,11 @@ import (
 // the keys are, all with one call, and reads those that have moved. Of a key that has just
 // moved, or of which a producer says that it has, it reads the news without asking. When
 // producers can wake it, it asks ten times less often by itself, in case a message is lost.
-// It reads no key more often than once in a poll, whatever wakes it.
+// It reads a key about once in a poll at most, whatever wakes it.
 type hub[E any] struct {
 	s     *Stream[E]
 	woken chan struct{} // has an element if there is something to read at once
+	any   atomic.Bool   // anything may have moved
 
 	mu      sync.Mutex // protects what follows
 	feeds   map[string]*feed[E]
@@ -31,6 +34,7 @@ type feed[E any] struct {
 	key     string
 	window  atomic.Pointer[window[E]]
 	readers int           // protected by the hub's mu
+	last    time.Time     // when it was read; protected by the hub's mu
 	moved   atomic.Bool   // it is to be read, without asking first whether it has moved
 	needed  atomic.Uint64 // the number of a read of which a reader needs to know, even if nothing has moved
 }
@@ -38,7 +42,9 @@ type feed[E any] struct {
 const (
 	// wakingPolls is how many times less often keys are polled when producers wake.
 	wakingPolls = 10
-	// readTimeout is how long a call may take.
+	// readFeeds is how many keys are read with one call, and readTimeout how long that may
+	// take.
+	readFeeds   = 512
 	readTimeout = 2 * time.Second
 )
 
@@ -112,7 +118,8 @@ func (h *hub[E]) ring() {
 	}
 }
 
-// run reads until ctx ends.
+// run reads until ctx ends. What a wake-up tells of is read at once, unless it was read less
+// than a poll ago; with a poll, unless it was read in the second half of the one before.
 func (h *hub[E]) run(ctx context.Context) {
 	var waking atomic.Bool
 	var listening sync.WaitGroup
@@ -120,27 +127,25 @@ func (h *hub[E]) run(ctx context.Context) {
 	if h.s.waker != nil {
 		listening.Go(func() { h.listen(ctx, &waking) })
 	}
-	t := time.NewTicker(h.s.opts.Poll)
+	poll := h.s.opts.Poll
+	t := time.NewTicker(poll)
 	defer t.Stop()
 	failing := false
-	var last time.Time // when it has read
 	for polls := 0; ; {
-		all, awake := false, waking.Load()
+		rest, awake := poll, waking.Load()
 		select {
 		case <-ctx.Done():
 			return
 		case <-h.woken:
-			if time.Since(last) < h.s.opts.Poll {
-				continue // what has moved is read with the next poll
-			}
-			t.Reset(h.s.opts.Poll)
 		case <-t.C:
-			polls++
-			all = !awake || polls%wakingPolls == 0
+			rest = poll / 2
+			if polls++; !awake || polls%wakingPolls == 0 {
+				h.any.Store(true)
+			}
 		}
-		last = time.Now()
-		err := h.read(ctx, all, !awake)
-		if ctx.Err() == nil && (err != nil) != failing {
+		all := rest < poll && h.any.Swap(false)
+		asked, err := h.read(ctx, all, !awake, rest)
+		if asked && ctx.Err() == nil && (err != nil) != failing {
 			failing = err != nil
 			h.note(err)
 		}
@@ -175,16 +180,14 @@ func (h *hub[E]) listen(ctx context.Context, waking *atomic.Bool) {
 	}
 }
 
-// wake marks the feeds of keys as moved, nil those of all, and reports whether there are
-// any.
+// wake marks the feeds of keys as moved, and reports whether there are any. With nil, the next
+// poll finds out.
 func (h *hub[E]) wake(keys []string) (some bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if keys == nil {
-		for _, f := range h.feeds {
-			f.moved.Store(true)
-		}
-		return len(h.feeds) > 0
+		h.any.Store(true) // with the next poll
+		return false
 	}
 	for _, key := range keys {
 		if f := h.feeds[key]; f != nil {
@@ -196,34 +199,49 @@ func (h *hub[E]) wake(keys []string) (some bool) {
 }
 
 // read reads the feeds that have moved, and finds out of the others, if all is set,
-// whether they have. With again it takes what has moved to move on.
-func (h *hub[E]) read(ctx context.Context, all, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+// whether they have. It leaves those for later that were read just before, and with again
+// takes what has moved to move on. It reports whether there was anything to ask.
+func (h *hub[E]) read(ctx context.Context, all, again bool, rest time.Duration) (asked bool, err error) {
 	var moved, others []*feed[E]
+	now := time.Now()
 	h.mu.Lock()
 	h.reads++
 	number := h.reads
 	for _, f := range h.feeds {
 		switch {
-		case f.moved.Swap(false):
-			moved = append(moved, f)
+		case f.moved.Load():
+			if now.Sub(f.last) >= rest {
+				f.moved.Store(false)
+				f.last = now
+				moved = append(moved, f)
+			}
 		case all:
 			others = append(others, f)
 		}
 	}
 	h.mu.Unlock()
-	more, err := h.ask(ctx, others)
-	if moved = append(moved, more...); len(moved) == 0 {
-		return err
+	asked = len(moved)+len(others) > 0
+	for some := range slices.Chunk(others, readFeeds) {
+		more, failure := h.ask(ctx, some)
+		moved, err = append(moved, more...), cmp.Or(err, failure)
 	}
-	reads := make([]driver.LogAfter, len(moved))
-	for i, f := range moved {
+	for some := range slices.Chunk(moved, readFeeds) {
+		err = cmp.Or(err, h.readSome(ctx, some, again, number))
+	}
+	return asked, err
+}
+
+// readSome reads some feeds.
+func (h *hub[E]) readSome(ctx context.Context, feeds []*feed[E], again bool, number uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	reads := make([]driver.LogAfter, len(feeds))
+	for i, f := range feeds {
 		reads[i] = driver.LogAfter{Key: f.key, Position: driver.Position(f.window.Load().pos)}
 	}
 	h.s.stats.reads.Add(int64(len(reads)))
-	deltas, failure := h.s.log.After(ctx, reads)
-	for i, f := range moved {
+	deltas, err := h.s.log.After(ctx, reads)
+	for i, f := range feeds {
 		if i >= len(deltas) || deltas[i].Head.Outcome != driver.Done {
 			f.moved.Store(true) // with the next poll
 			continue
@@ -232,17 +250,13 @@ func (h *hub[E]) read(ctx context.Context, all, again bool) error {
 			f.moved.Store(true)
 		}
 	}
-	if failure == nil {
-		failure = err
-	}
-	return failure
+	return err
 }
 
 // ask returns those of some feeds that have moved.
 func (h *hub[E]) ask(ctx context.Context, feeds []*feed[E]) (moved []*feed[E], err error) {
-	if len(feeds) == 0 {
-		return nil, nil
-	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	keys := make([]string, len(feeds))
 	for i, f := range feeds {
 		keys[i] = f.key

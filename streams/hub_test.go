@@ -171,7 +171,7 @@ func TestHubBusy(t *testing.T) {
 // TestHubWakes counts the messages that wake others: one a flush, however many keys it has and
 // calls it takes.
 func TestHubWakes(t *testing.T) {
-	for _, keys := range []int{1, 100, 2000} {
+	for _, keys := range []int{1, 100, 1100} {
 		l := newMeteredLog()
 		var calls atomic.Int64
 		o := options()
@@ -191,6 +191,41 @@ func TestHubWakes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestHubWoken has readers poll seldom: with wake-ups they are told at once all the same, as are
+// those who come to another key.
+func TestHubWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := memory.NewLog(nil)
+		o := options()
+		o.Poll = time.Minute
+		s, producer := newStream(t, log, o), newStream(t, log, options())
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		var told atomic.Int64
+		waitA := followAll(t, ctx, s, "a", 1, func(streams.Item[event]) { told.Add(1) })
+		burst(producer, "b", "p", 0, 1)
+		time.Sleep(5*time.Minute + 13*time.Second)
+		check := func(what string, want int64) {
+			t.Helper()
+			time.Sleep(200 * time.Millisecond)
+			synctest.Wait()
+			if got := told.Load(); got != want {
+				t.Errorf("%s: %d events were told soon, want %d", what, got, want)
+			}
+			time.Sleep(2*time.Minute + 7*time.Second)
+		}
+		burst(producer, "a", "p", 0, 1)
+		check("woken", 1)
+		burst(producer, "a", "p", 1, 1)
+		check("woken again", 2)
+		waitB := followAll(t, ctx, s, "b", 1, func(streams.Item[event]) { told.Add(1) })
+		check("another key", 3)
+		stop()
+		waitA()
+		waitB()
+	})
 }
 
 // TestHubStalled has a reader that does not come back from its loop, and others who are told

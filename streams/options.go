@@ -29,7 +29,7 @@ type Options[E any] struct {
 	// Default 1,000.
 	FlushEvents int
 	// MaxKeys bounds the keys of which a process has events to send, and so its memory: for
-	// each two times Cap events, and up to 10,000 members.
+	// each, and for as many that had some before, two times Cap events; and up to 10,000 members.
 	// Events of further keys are dropped and counted. Default 10,000.
 	MaxKeys int
 	// Poll is how often a process asks for news of the keys that it tails, if it is not

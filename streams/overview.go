@@ -211,11 +211,13 @@ func (t *topic[E]) framesLocked(o *overview[E]) []*frame {
 // snapshotOf returns the data of a snapshot, and how many events do not match the filter.
 func (t *topic[E]) snapshotOf(o *overview[E], f *filter) (data []byte, filtered int64) {
 	t.printing.Lock()
-	defer t.printing.Unlock()
-	if f == nil && o.snapshot != nil {
-		return o.snapshot, 0
+	frames, whole := t.framesLocked(o), o.snapshot
+	t.printing.Unlock()
+	if f == nil && whole != nil {
+		return whole, 0
 	}
-	data, filtered = appendEvents([]byte(`{"events":`), t.framesLocked(o), f)
+	// Without the lock, for which others wait: a filter takes its time.
+	data, filtered = appendEvents([]byte(`{"events":`), frames, f)
 	data = append(data, `,"pos":`...)
 	data = appendPos(data, o.pos())
 	data = append(data, `,"stats":`...)
@@ -224,7 +226,9 @@ func (t *topic[E]) snapshotOf(o *overview[E], f *filter) (data []byte, filtered 
 	data = appendInt(data, int64(t.h.s.opts.Cap))
 	data = append(data, '}')
 	if f == nil {
+		t.printing.Lock()
 		o.snapshot = data
+		t.printing.Unlock()
 	}
 	return data, filtered
 }

@@ -22,15 +22,16 @@ type pending[E any] struct {
 	members members
 	times   []bucketCount
 	last    int64 // milliseconds since 1970, for which the last of times counts
+	sending bool  // batch has not been answered; changed by the flush only
 
 	// Only the flush uses these.
-	shard   *sync.Mutex  // of the key's shard
-	key     string       // the log's
-	spare   []stamped[E] // for events to come, when those that are there are taken
-	batch   driver.LogBatch
-	sending bool // batch has not been answered
-	size    int  // bytes of its entries
-	idle    int  // flushes in a row without events
+	shard *sync.Mutex  // of the key's shard
+	place int          // of the shard
+	key   string       // the log's
+	spare []stamped[E] // for events to come, when those that are there are taken
+	batch driver.LogBatch
+	size  int // bytes of its entries
+	idle  int // flushes in a row without events
 }
 
 // bucketCount is a number of events in a bucket of the sparkline, by its start in
@@ -45,6 +46,19 @@ type stamped[E any] struct {
 
 // maxAdded is how many events of a key can wait to be sent.
 const maxAdded = driver.MaxLogCount
+
+// admit reports whether an event can be added, and counts the key if it had none.
+func (p *pending[E]) admit(s *Stream[E]) error {
+	switch {
+	case p.n == maxAdded:
+		return errTooManyEvents
+	case p.n > 0 || p.sending:
+	case s.busy.Add(1) > int64(s.opts.MaxKeys):
+		s.busy.Add(-1)
+		return errTooManyKeys
+	}
+	return nil
+}
 
 // add adds an event. It divides nothing: that would take a good part of its time.
 func (p *pending[E]) add(s *Stream[E], e E, ms int64) {

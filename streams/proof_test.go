@@ -59,6 +59,7 @@ type audit struct {
 	t testing.TB
 
 	mu      sync.Mutex // protects what follows
+	failed  int        // batches that were not answered when they were sent, each time
 	open    map[batchID]int64
 	last    map[batchID]uint64          // the number last sent, by a batchID without one
 	acked   map[place]map[string]int64  // events by type
@@ -117,6 +118,7 @@ func (a *audit) answered(batches []driver.LogBatch, heads []driver.LogHead) {
 	for i, b := range batches {
 		key := plainKey(b.Key)
 		if len(heads) != len(batches) || heads[i].Outcome != driver.Done {
+			a.failed++
 			count(a.unknown, key, b)
 			continue
 		}
@@ -142,6 +144,13 @@ func (a *audit) unanswered() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.open)
+}
+
+// failures returns how often a batch was not answered.
+func (a *audit) failures() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failed
 }
 
 // answeredIn returns how many events were acknowledged in an epoch.

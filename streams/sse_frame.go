@@ -87,11 +87,16 @@ func (e *Event[E]) json() ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
+// maxFiltered is how much of an event a filter looks at, in bytes of its JSON: words are looked
+// for in so many at its beginning, and an event that has more has no fields. What is kept
+// for filters takes many times as much.
+const maxFiltered = 8 << 10
+
 func (f *frame) toLower() string {
 	if f.data == nil {
 		return strings.ToLower(f.problem)
 	}
-	return strings.ToLower(unescapeHTML.Replace(string(f.data)))
+	return strings.ToLower(unescapeHTML.Replace(string(f.data[:min(len(f.data), maxFiltered)])))
 }
 
 // unescapeHTML undoes what json.Marshal does to characters that a filter may look for.
@@ -99,7 +104,7 @@ var unescapeHTML = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "
 
 func (f *frame) decode() any {
 	var v any
-	if f.data != nil {
+	if f.data != nil && len(f.data) <= maxFiltered {
 		dec := json.NewDecoder(bytes.NewReader(f.data))
 		dec.UseNumber()
 		_ = dec.Decode(&v) // it was encoded here, and is not nested deeper than can be decoded

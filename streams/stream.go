@@ -25,6 +25,7 @@ type Stream[E any] struct {
 	seed   maphash.Seed
 	shards [shardCount]shard[E]
 	keys   atomic.Int64 // in all shards
+	busy   atomic.Int64 // those that have something to send
 	clock  atomic.Int64 // milliseconds since 1970, read every clockTick
 	full   chan string  // keys with so many events that they are to be sent at once
 	flush  flusher[E]
@@ -147,9 +148,9 @@ func (s *Stream[E]) append(key string, e E) error {
 			return err
 		}
 	}
-	if p.n == maxAdded {
+	if err := p.admit(s); err != nil {
 		s.stats.dropped.Add(1)
-		return errTooManyEvents
+		return err
 	}
 	p.add(s, e, s.clock.Load())
 	if p.n == int64(s.opts.FlushEvents) {
@@ -169,11 +170,11 @@ func (s *Stream[E]) newPendingLocked(sh *shard[E], hash uint64, key string) (*pe
 	if err != nil {
 		return nil, err
 	}
-	if s.keys.Add(1) > int64(s.opts.MaxKeys) {
-		s.keys.Add(-1)
+	if s.busy.Load() >= int64(s.opts.MaxKeys) {
 		return nil, errTooManyKeys
 	}
-	p := &pending[E]{shard: &sh.mu, key: name, name: name[len(s.prefix):], other: sh.keys[hash]}
+	s.keys.Add(1)
+	p := &pending[E]{shard: &sh.mu, place: int(hash % shardCount), key: name, name: name[len(s.prefix):], other: sh.keys[hash]}
 	sh.keys[hash] = p
 	return p, nil
 }
@@ -183,7 +184,7 @@ func (s *Stream[E]) newPendingLocked(sh *shard[E], hash uint64, key string) (*pe
 // wraps driver.ErrUnknownOutcome, and the event will still be sent. It wraps
 // driver.ErrInvalid if the event cannot be encoded or is too large, and nothing is added.
 func (s *Stream[E]) AppendSync(ctx context.Context, key string, e E) error {
-	data, err := s.opts.Encode(&e)
+	data, err := s.opts.safeEncode(&e)
 	switch {
 	case err != nil:
 		return fmt.Errorf("streams: append to %.40q: %w: %w", key, driver.ErrInvalid, err)

@@ -88,7 +88,7 @@ type window[E any] struct {
 
 // reaches reports whether a position is within what the window knows of.
 func (w *window[E]) reaches(from Pos) bool {
-	return from == Pos{} || from.Epoch == w.pos.Epoch && from.Seq <= w.pos.Seq
+	return from == Pos{} || from.Epoch == w.pos.Epoch && from.Seq >= 0 && from.Seq <= w.pos.Seq
 }
 
 // yieldAfter yields what comes after a position, and returns the position that this leads
@@ -112,7 +112,7 @@ func (w *window[E]) yieldAfter(from Pos, ctx context.Context, yield func(Item[E]
 // after is driver.LogSnapshot.After for events that are decoded.
 func (w *window[E]) after(from Pos) (fresh []*Event[E], missed int64, reset bool) {
 	seen := from.Seq
-	if from.Epoch != w.pos.Epoch || from.Seq > w.pos.Seq {
+	if !w.reaches(from) || from == (Pos{}) {
 		seen, reset = 0, from != Pos{}
 	}
 	n := w.pos.Seq - seen

@@ -130,19 +130,20 @@ func (s *settings) serve(ctx context.Context, stdout io.Writer) (err error) {
 		return err
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "http://%s\n", listener.Addr())
 	produced := produce(ctx, s, stream)
 	select {
 	case err = <-failed:
+		end()
 	case <-ctx.Done():
 		last("end the server", server.Shutdown) // those who follow have ended with ctx
 	}
 	total := <-produced
-	if flushed := stream.Flush(context.WithoutCancel(ctx)); flushed != nil {
-		err = errors.Join(err, flushed)
-	}
+	last("send the last events", stream.Flush)
 	st := stream.Stats()
 	fmt.Fprintf(stdout, "%d events made, %d sent, of which %d could still be seen\n", total, st.Sent, st.Entries)
 	return err

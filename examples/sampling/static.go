@@ -1,15 +1,24 @@
 package main
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // odds is what static sampling can be expected to show of a trace, whose keys have a known
-// number of requests.
-type odds map[int]int // the keys by their requests
+// number of requests: the keys by these, in order, so that sums are always the same.
+type odds []busy
 
-func newOdds(counts []int) odds {
-	o := odds{}
-	for _, n := range counts {
-		o[n]++
+// busy is a number of keys with so many requests each.
+type busy struct{ requests, keys int }
+
+func newOdds(counts []int) (o odds) {
+	for _, n := range slices.Sorted(slices.Values(counts)) {
+		if last := len(o) - 1; last >= 0 && o[last].requests == n {
+			o[last].keys++
+		} else {
+			o = append(o, busy{n, 1})
+		}
 	}
 	return o
 }
@@ -18,9 +27,9 @@ func newOdds(counts []int) odds {
 // to keep n requests, or all that there are.
 func (o odds) covered(n int, p float64) float64 {
 	keys, covered := 0, 0.0
-	for requests, k := range o {
-		keys += k
-		covered += float64(k) * atLeast(requests, min(n, requests), p)
+	for _, b := range o {
+		keys += b.keys
+		covered += float64(b.keys) * atLeast(b.requests, min(n, b.requests), p)
 	}
 	return covered / float64(keys)
 }
@@ -29,10 +38,10 @@ func (o odds) covered(n int, p float64) float64 {
 // expected to be kept.
 func (o odds) shown(m int, p float64) float64 {
 	eligible, shown := 0, 0.0
-	for requests, k := range o {
-		if requests >= m {
-			eligible += k
-			shown += float64(k) * atLeast(requests, m, p)
+	for _, b := range o {
+		if b.requests >= m {
+			eligible += b.keys
+			shown += float64(b.keys) * atLeast(b.requests, m, p)
 		}
 	}
 	return shown / float64(eligible)

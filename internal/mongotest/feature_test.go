@@ -158,7 +158,7 @@ var probes = map[mongotest.Feature]func(ctx context.Context, c *mongo.Collection
 		if _, err := c.UpdateOne(ctx, bson.M{"_id": 0}, bson.M{"$set": bson.M{"d": half}}); err == nil {
 			return errors.New("a document of 18 MiB is stored")
 		}
-		return nil
+		return ctx.Err() // else it may have been refused for want of time
 	},
 	mongotest.SpecialNumbers: func(ctx context.Context, c *mongo.Collection) error {
 		return has(ctx, c, math.NaN(), math.Inf(-1), math.Copysign(0, -1))

@@ -200,10 +200,14 @@ function showFilter(error = "") {
   input.setAttribute("aria-invalid", String(Boolean(error)));
 }
 
+let applied = 0;
+
 async function apply() {
   const filter = input.value.trim();
+  const mine = ++applied;
   byId("filter-form").setAttribute("aria-busy", "true");
   const error = await feed.use(filter);
+  if (mine !== applied) return ""; // a later one has taken its place
   byId("filter-form").removeAttribute("aria-busy");
   if (!error && filter === feed.filter) {
     if (filter) page.searchParams.set("filter", filter);
