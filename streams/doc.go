@@ -48,9 +48,9 @@
 //
 // # Reading
 //
-// However many tails a process has, it asks for their keys with one call, every Options.Poll; a
-// key that has moved is read once for all of them, and producers wake the processes that follow
-// so that they need not ask often. Each reader has a position and no queue: one that is slow sees gaps,
+// However many tails a process has, it asks for their keys with one call, every Options.Poll, or
+// ten times less often if producers wake the processes that follow, as they do with Redis. A key
+// that has moved is read once for all of them. Each reader has a position and no queue: one that is slow sees gaps,
 // and holds up nobody.
 //
 // # Exceptions
@@ -60,5 +60,8 @@
 //     has other events under some positions.
 //   - A batch that is repeated after the key has expired, or has been lost, counts again, in the new
 //     epoch.
+//   - So does one that is repeated after 256 other producers have sent something for the key.
+//   - Of members beyond 10,000 for a key in a flush nothing is known, and types beyond 64 are counted
+//     under "".
 //   - Of events beyond Options.MaxKeys keys that wait to be sent nothing is kept: Stats.Dropped.
 package streams

@@ -120,6 +120,7 @@ func (f *flusher[E]) key(ctx context.Context, key string) error {
 		return nil // it was sent by another
 	}
 	defer f.wakeLocked(ctx)
+	defer f.tidyLocked()
 	for range 2 {
 		if !f.fillLocked(p) {
 			return nil
@@ -147,10 +148,16 @@ func (f *flusher[E]) all(ctx context.Context) error {
 		return err
 	}
 	_, err = f.sendAllLocked(ctx, again)
-	if f.s.keys.Load() > int64(f.s.opts.MaxKeys) {
-		f.s.pending(true) // so that there are never more than twice as many
-	}
+	f.tidyLocked()
 	return err
+}
+
+// tidyLocked forgets idle keys if there are many, so that there are never more than twice
+// MaxKeys.
+func (f *flusher[E]) tidyLocked() {
+	if f.s.keys.Load() > int64(f.s.opts.MaxKeys) {
+		f.s.pending(true)
+	}
 }
 
 // sendAllLocked sends the next batches of some keys, as long as ctx lets it. It goes on after a
@@ -241,7 +248,7 @@ func (f *flusher[E]) fillLocked(p *pending[E]) bool {
 	b.Number = f.number
 	b.Entries = make([][]byte, len(events))
 	p.size = 0
-	newest := int(b.Added-1) % o.Cap
+	newest := int((b.Added - 1) % int64(o.Cap))
 	for i := range events {
 		e := &events[(newest-i+len(events))%len(events)]
 		b.Entries[i] = o.encode(&e.event, e.ms)
@@ -272,7 +279,9 @@ func (f *flusher[E]) sendLocked(ctx context.Context, keys []*pending[E]) error {
 		}
 		st.sent.Add(p.batch.Added)
 		st.entries.Add(int64(len(p.batch.Entries)))
-		f.changed = append(f.changed, p.key)
+		if f.s.waker != nil {
+			f.changed = append(f.changed, p.key)
+		}
 		p.batch, p.size = driver.LogBatch{}, 0
 		p.shard.Lock()
 		if p.sending = false; p.n == 0 {
@@ -288,8 +297,7 @@ func (f *flusher[E]) sendLocked(ctx context.Context, keys []*pending[E]) error {
 
 // wakeLocked tells those who follow the keys that were sent, with one message.
 func (f *flusher[E]) wakeLocked(ctx context.Context) {
-	if len(f.changed) == 0 || f.s.waker == nil {
-		f.changed = f.changed[:0]
+	if len(f.changed) == 0 {
 		return
 	}
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), wakeTimeout)

@@ -104,6 +104,9 @@ type handler[E any] struct {
 //	           "bucket_ms", "created", "filtered"}, after a change, at most once in StatsEvery;
 //	           filtered, with a filter, is how many events were held back since the beginning
 //
+// The key function is asked when a connection begins, and not again: to end those of a user who
+// has lost the right to see the events, end their contexts.
+//
 // # JSON
 //
 // Without a position, the data of a snapshot; with one,

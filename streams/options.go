@@ -32,8 +32,9 @@ type Options[E any] struct {
 	// each, and for as many that had some before, two times Cap events; and up to 10,000 members.
 	// Events of further keys are dropped and counted. Default 10,000.
 	MaxKeys int
-	// Poll is how often a process asks for news of the keys that it tails, if it is not
-	// woken earlier, from 1 ms to 1 minute. Default 100 ms.
+	// Poll is how often a process asks for news of the keys that it tails. Where producers
+	// wake it, as with Redis, it is how often a key is read at most, and ten times that how
+	// often it is asked for in any case: from 1 ms to 1 minute. Default 100 ms.
 	Poll time.Duration
 	// Type names the type of an event, up to 512 bytes, for counts by type. It is called
 	// by Append, with a lock held: it must be fast and must not append. Nil: events have no
@@ -46,7 +47,8 @@ type Options[E any] struct {
 	// milliseconds. Default 1 s: the last minute.
 	Bucket time.Duration
 	// Encode and Decode turn an event into bytes, at most 65,500, and back. They may be
-	// called by several goroutines. Default json.Marshal and json.Unmarshal. The
+	// called by several goroutines, and must not keep or change the bytes. A panic counts as an
+	// error. Default json.Marshal and json.Unmarshal. The
 	// handler of HTTP needs JSON.
 	Encode func(*E) ([]byte, error)
 	Decode func([]byte, *E) error

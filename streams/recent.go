@@ -35,7 +35,8 @@ type TypeCount struct {
 	Count int64
 }
 
-// Recent reads what is known of a key, in one round trip. A key that does not exist, or has
+// Recent reads what is known of a key, in one round trip; Redis takes a second one when a
+// process comes across a key with members for the first time, or in a new epoch. A key that does not exist, or has
 // expired, has the zero Snapshot. The error wraps driver.ErrUnavailable if the log does not
 // answer, and driver.ErrInvalid if the key is too long.
 func (s *Stream[E]) Recent(ctx context.Context, key string) (Snapshot[E], error) {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // frame is an event as it is sent, and what filters need of it. A process makes it once.
@@ -73,10 +74,14 @@ func newFrame[E any](e *Event[E], maxEvent int) *frame {
 func (e *Event[E]) json() ([]byte, error) {
 	var b bytes.Buffer
 	if e.raw != nil {
-		if !bytes.ContainsAny(e.raw, "\r\n") {
-			return e.raw, nil
+		raw := e.raw
+		if !utf8.Valid(raw) {
+			raw = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 		}
-		err := json.Compact(&b, e.raw)
+		if !bytes.ContainsAny(raw, "\r\n") {
+			return raw, nil
+		}
+		err := json.Compact(&b, raw)
 		return b.Bytes(), err
 	}
 	enc := json.NewEncoder(&b)

@@ -56,6 +56,9 @@ var ErrClosed = fmt.Errorf("streams: closed: %w", driver.ErrUnavailable)
 // of their own, in Options.Name. Close ends the stream; it does not close the log. Options
 // that are out of their bounds are refused with an error that wraps driver.ErrInvalid.
 func New[E any](log driver.Log, o *Options[E]) (*Stream[E], error) {
+	if log == nil {
+		return nil, fmt.Errorf("streams: %w: no log", driver.ErrInvalid)
+	}
 	opts, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -98,7 +101,8 @@ func (s *Stream[E]) tick() {
 // Close sends what has not been sent, as long as ctx lets it, and ends what runs in the
 // background. Tails end with [ErrClosed]. It returns an error that says what could not be
 // sent, and how much of that may have arrived. Events that are appended later are dropped.
-// A second Close does nothing.
+// A second Close does nothing. Close the stream before the log, and give it a context that
+// ends: it tries until then.
 func (s *Stream[E]) Close(ctx context.Context) error {
 	if s.closed.Swap(true) {
 		return nil

@@ -16,8 +16,8 @@ type Item[E any] struct {
 type Gap struct {
 	// Missed is the number of events that were appended and are not to be had any more.
 	Missed int64
-	// Reset: the key has expired or was lost, and has begun anew. Missed then counts from
-	// the new beginning, and how many of the old events were missed, nobody knows.
+	// Reset: the key has expired or was lost. If it has begun anew, Missed counts from the new
+	// beginning; how many of the old events were missed, nobody knows.
 	Reset bool
 	// Pos is where the reader is after the gap.
 	Pos Pos
