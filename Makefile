@@ -67,11 +67,12 @@ bench: servers
 # minutes; then four processes whose parts fail, 17 phases of SOAKTIME each and of some two
 # minutes until all is at rest: more than 10^8 reads in three hours on two processors;
 # then samplers in fleets of up to 256 processes, which takes hours with 10^9 requests;
-# then every test many times over.
+# then the accounts of streams, for five minutes; then every test many times over.
 soak: servers
 	go test -timeout=2h ./internal/protocol -search.full
 	go test -run='^TestModel' -timeout=4h . -model.scale=$(SCALE)
 	go test -run='^TestLinearizable' -timeout=4h ./backends/redis -linear.time=10m -linear.reads=10000000
 	go test -run='^Test(Controls|Soak)$$' -timeout=12h -v ./internal/soak -soak.time=$(SOAKTIME)
 	go test -run='^Test(Fleet|FleetRedis|Unbiased|MemoryBound)$$' -timeout=12h -v ./samplers -samplers.full
+	go test -run='^Test(Account|CloseMeanwhile|HubComesAndGoes)' -timeout=1h ./streams -streams.full
 	go test -race -shuffle=on -count=$(SOAK) -timeout=4h ./...
