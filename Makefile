@@ -7,6 +7,7 @@ FUZZTIME ?= 20s
 SOAK     ?= 20
 SOAKTIME ?= 8m
 SCALE    ?= 20
+UNRACED  := internal/(protocol|outage|rollout|plan)$$|examples/(flights|gates|sampling)$$
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # No test is skipped for want of a server.
@@ -17,15 +18,15 @@ export GRAPHCACHE_REQUIRE_SERVERS := 1
 # The files for Go 1.27 are of a language that the gofmt of Go 1.26 does not know.
 # Shuffled runs are never taken from the test cache, which could not tell that the
 # answers of `go list` have changed. The search of interleavings has one goroutine, for which
-# the race detector would take two minutes; others wait for their servers most of the time.
-# Models do a fifth under the race detector, and outages and deploys are gone through without
-# it; .ci/run does it all.
+# the race detector would take two minutes, as have field plans and most of the examples;
+# others wait for their servers most of the time. Models do a fifth under the race detector,
+# and outages and deploys are gone through without it; .ci/run does it all.
 test: servers
 	go mod download
 	@bad=$$(find . -name '*.go' -not -name '*_go127*.go' -exec gofmt -l {} +); if [[ -n $$bad ]]; then echo "gofmt -w would change:"; echo "$$bad"; exit 1; fi
 	go vet ./...
-	go test -race -shuffle=on -timeout=15m -p=3 $$(go list ./... | grep -vE 'internal/(protocol|outage|rollout)$$')
-	go test -short -shuffle=on ./internal/protocol ./internal/outage ./internal/rollout
+	go test -race -shuffle=on -timeout=15m -p=3 $$(go list ./... | grep -vE '$(UNRACED)')
+	go test -short -shuffle=on $$(go list ./... | grep -E '$(UNRACED)')
 
 # The tests start servers of their own, in temporary directories. Those that stand in for
 # MongoDB are compiled here, which takes a minute or two the first time, so that no test
