@@ -27,7 +27,7 @@
 // Options.Window later. Of the requests of all processes in it exactly the first N are kept.
 // When a process has learned that they are through, it remembers the key, in bounded memory,
 // until the window ends, and decides on further requests by itself: without a lock, in some
-// 20 ns for a busy key and 60 to 100 for one that is not in the processor's cache. If the
+// 20 ns for a busy key and 40 to 100 for one that is not in the processor's cache. If the
 // memory is short it forgets the keys with the fewest requests; those then cost calls.
 //
 // Clients that invent operations do not get the first N of each: beyond Options.MaxOps of a
