@@ -126,6 +126,7 @@ func TestFilterErrors(t *testing.T) {
 		"a:<0x10":                    "character 4: this is no number",
 		"a:>=10":                     "character 4: this is no number",
 		"a:<Inf":                     "character 4: this is no number",
+		"a:>\"10 \"":                 "character 4: this is no number",
 		"a:>1_0":                     "character 4: this is no number",
 		"word user.age:>true n:<100": "character 16: this is no number",
 	} {
