@@ -28,8 +28,8 @@ func throttleMany(t *testing.T, s *samplers.Sampler, keys int) {
 // is still owed, and another Close reports it.
 func TestCloseAgain(t *testing.T) {
 	counters := backendtest.NewFaultyCounters(memory.NewCounters(nil), nil)
-	s := newSampler(t, counters, &samplers.Options{Timeout: time.Minute})
-	const keys = 2000
+	s := newSampler(t, counters, &samplers.Options{Timeout: time.Minute, LocalBytes: 128 << 10}) // gone through at once
+	const keys = 1500
 	throttleMany(t, s, keys)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
