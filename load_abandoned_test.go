@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/backendtest"
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/bubble"
 )
 
 // abandonedLoads is MaxLoads in these tests.
@@ -108,7 +108,7 @@ func TestAbandonedLoads(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const readers = 300
 				e, gate, busy, ids := abandonedHang(t, tt.set...)
-				before := runtime.NumGoroutine()
+				before := bubble.Goroutines()
 				ctx, cancel := context.WithCancel(t.Context())
 				var waits []func() error
 				for i := range readers {
@@ -122,7 +122,7 @@ func TestAbandonedLoads(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				fixtureEventually(t, fmt.Sprintf("as few goroutines as before the readers came, %d", before), func() bool { return runtime.NumGoroutine() <= before })
+				fixtureEventually(t, fmt.Sprintf("as few goroutines as before the readers came, %d", before), func() bool { return bubble.Goroutines() <= before })
 
 				start, other := time.Now(), e.another(t)
 				for i := range readers {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +12,7 @@ import (
 	"github.com/graphcache/graphcache"
 	"github.com/graphcache/graphcache/backends/memory"
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/bubble"
 )
 
 // releaseCache is a cache that answers holds and releases as a test wants.
@@ -74,13 +74,13 @@ func TestReleasesPile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &releaseCache{outcome: driver.Unknown, release: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
 		g := releaseGraph(t, c)
-		before := runtime.NumGoroutine()
+		before := bubble.Goroutines()
 		most := 0
 		for i := range 1000 {
 			if err := releaseWrite(t.Context(), g, fmt.Sprint(i)); !errors.Is(err, graphcache.ErrUnavailable) {
 				t.Fatal(err)
 			}
-			most = max(most, runtime.NumGoroutine()-before)
+			most = max(most, bubble.Goroutines()-before)
 		}
 		if most > 200 {
 			t.Errorf("%d goroutines more while writes are refused, want a few for each of 64", most)

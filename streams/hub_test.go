@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/graphcache/graphcache/backends/memory"
 	"github.com/graphcache/graphcache/driver"
+	"github.com/graphcache/graphcache/internal/bubble"
 	"github.com/graphcache/graphcache/streams"
 )
 
@@ -304,7 +304,7 @@ func TestHubEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { // a goroutine that is left fails it
 				l := newMeteredLog()
 				s := newStream(t, l.withWaking(wakes, nil), options())
-				before := runtime.NumGoroutine()
+				before := bubble.Goroutines()
 				for round := range 3 {
 					ctx, stop := context.WithCancel(t.Context())
 					var waits []func()
@@ -328,7 +328,7 @@ func TestHubEnds(t *testing.T) {
 					if got := l.since(idle); got != (metered{}) || s.Stats().Readers != 0 {
 						t.Errorf("round %d: without readers, %+v", round, got)
 					}
-					if n := runtime.NumGoroutine(); n > before {
+					if n := bubble.Goroutines(); n > before {
 						t.Errorf("round %d: %d goroutines, %d before", round, n, before)
 					}
 				}
@@ -340,7 +340,7 @@ func TestHubEnds(t *testing.T) {
 				}
 				wait()
 				synctest.Wait()
-				if n := runtime.NumGoroutine(); n >= before {
+				if n := bubble.Goroutines(); n >= before {
 					t.Errorf("after Close: %d goroutines, %d with the stream open", n, before)
 				}
 				after := l.since(metered{})
