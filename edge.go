@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"time"
+	"unsafe"
 
 	"github.com/graphcache/graphcache/driver"
 	"github.com/graphcache/graphcache/internal/plan"
@@ -451,7 +452,7 @@ func (s *session) writeEdge(ctx context.Context, w driver.Write, other *edgeKind
 // decodeEdge makes an edge of the caller's types.
 func decodeEdge[A, B, D any](k *edgeKind, from, to string, e *edge) (Edge[A, B, D], error) {
 	d := Edge[A, B, D]{From: ID[A](from), To: ID[B](to), Time: time.UnixMilli(e.ms).UTC()}
-	rest, err := k.plan.Decode(e.data, reflect.ValueOf(&d.Data).Elem())
+	rest, err := k.plan.DecodeTo(e.data, unsafe.Pointer(&d.Data))
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("%d bytes are left over", len(rest))
 	}
@@ -461,21 +462,27 @@ func decodeEdge[A, B, D any](k *edgeKind, from, to string, e *edge) (Edge[A, B, 
 	return d, nil
 }
 
-// Get returns the edge between two objects, or [ErrNotFound]. fresh may be [Fresh]
-// to read the store; the default is [Cached].
+// Get returns the edge between two objects, or [ErrNotFound]. fresh may be [Fresh] to read
+// the store, or [Shared] to pass by the near cache; the default is [Cached].
 func (k *EdgeKind[A, B, D]) Get(ctx context.Context, c Conn, from ID[A], to ID[B], fresh ...Freshness) (_ *Edge[A, B, D], err error) {
 	defer wrapEdge(&err, "get", k.core.name, string(from), string(to))
 	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
 	defer op.end(&err)
-	edges, err := k.getMany(ctx, c.conn(), from, []ID[B]{to}, freshness(fresh))
+	if err := k.core.check(c.conn(), string(from), string(to)); err != nil {
+		return nil, err
+	}
+	e, err := c.conn().edgeTo(ctx, k.core, string(from), string(to), freshness(fresh))
+	switch {
+	case err != nil:
+		return nil, err
+	case e == nil:
+		return nil, ErrNotFound
+	}
+	d, err := decodeEdge[A, B, D](k.core, string(from), string(to), e)
 	if err != nil {
 		return nil, err
 	}
-	e := edges[to]
-	if e == nil {
-		return nil, ErrNotFound
-	}
-	return e, nil
+	return &d, nil
 }
 
 // GetMany returns those of an object's edges that lead to the targets, by target. A
@@ -519,19 +526,26 @@ func (k *EdgeKind[A, B, D]) getMany(ctx context.Context, c conn, from ID[A], tar
 
 // Count returns the number of edges that start at the object: Out(from).Count.
 func (k *EdgeKind[A, B, D]) Count(ctx context.Context, c Conn, from ID[A]) (int, error) {
-	return k.Out(from).Count(ctx, c)
+	return readCount(ctx, c.conn(), k.core, string(from))
 }
 
 // Range returns up to limit of the edges that start at the object, newest first,
 // without the first position of them: Out(from).Offset(position).Limit(limit).Edges.
 // A limit of 0 is none.
 func (k *EdgeKind[A, B, D]) Range(ctx context.Context, c Conn, from ID[A], position, limit int) ([]Edge[A, B, D], error) {
-	return k.Out(from).Offset(position).Limit(limit).Edges(ctx, c)
+	return readList(ctx, c.conn(), k, string(from), span{offset: position, limit: limit})
 }
 
 // TimeRange returns up to limit of the edges that start at the object and whose
 // times are from low to high, both inclusive, newest first. A zero time is no bound,
 // and a limit of 0 is none.
 func (k *EdgeKind[A, B, D]) TimeRange(ctx context.Context, c Conn, from ID[A], high, low time.Time, limit int) ([]Edge[A, B, D], error) {
-	return k.Out(from).Until(high).Since(low).Limit(limit).Edges(ctx, c)
+	s := span{limit: limit}
+	if !high.IsZero() {
+		s.high = latest(high)
+	}
+	if !low.IsZero() {
+		s.low = earliest(low)
+	}
+	return readList(ctx, c.conn(), k, string(from), s)
 }

@@ -307,13 +307,7 @@ func (h *hop) dropOrder() {
 }
 
 // within returns how many of n results the hop's offset and limit leave.
-func (h *hop) within(n int) int {
-	n -= min(n, h.offset)
-	if h.limit > 0 {
-		n = min(n, h.limit)
-	}
-	return n
-}
+func (h *hop) within(n int) int { return span{offset: h.offset, limit: h.limit}.within(n) }
 
 // countFound counts what a search finds.
 func (x *exec) countFound(h *hop, r request) (int, error) {

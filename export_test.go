@@ -48,3 +48,6 @@ func ParseIndexAnchor(id string) (columns []string, values []driver.Value) {
 	}
 	return columns, values
 }
+
+// NearHeld tells the near cache that the anchor was held.
+func NearHeld(g *Graph, anchor string) { g.shared.near.Held(anchor) }

@@ -53,6 +53,8 @@ type request struct {
 	generation uint64 // of the kind, when the read began
 	next       protocol.Next
 	claimed    bool // the cache expects its load
+	keep       bool // the near cache may keep the answer, while its stripe is told of nothing
+	told       uint64
 	foreign    bool // the primary value has another schema's layout: look in the field
 	flight     *flight
 	leads      bool // this request's caller started the flight

@@ -43,6 +43,8 @@ type shared struct {
 	ledger      driver.Ledger // nil if the store has none
 	looks       looks
 	journal     journal
+	near        *near // nil if there is none
+	stopNear    func(context.Context) error
 	registry    registry
 	generations map[string]*atomic.Uint64 // of the kinds, by name
 
@@ -137,6 +139,7 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	if o.Cache != nil {
 		s.keepUp()
 		s.watchCache()
+		s.startNear()
 	}
 	return g, nil
 }
@@ -237,12 +240,18 @@ func (g *Graph) Close(ctx context.Context) error {
 	if s.stopWatching != nil {
 		s.stopWatching()
 	}
+	if s.near != nil {
+		s.near.close()
+	}
 	err := s.wait(ctx)
 	if err == nil {
 		err = s.waitForWatches(ctx)
 	}
-	if s.stopLooking != nil {
-		if stopped := s.stopLooking(ctx); err == nil {
+	for _, stop := range []func(context.Context) error{s.stopLooking, s.stopNear} {
+		if stop == nil {
+			continue
+		}
+		if stopped := stop(ctx); err == nil {
 			err = stopped
 		}
 	}

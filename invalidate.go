@@ -105,7 +105,7 @@ func (r *request) cachedDocument() driver.Document {
 	k := r.kind.object
 	v := reflect.New(k.typ).Elem()
 	version, body, err := msgp.ReadInt64Bytes(r.body)
-	if err != nil || k.decode(body, v, r.id, version) != nil {
+	if err != nil || k.decode(body, v.Addr().UnsafePointer(), r.id, version) != nil {
 		return nil
 	}
 	doc, err := k.plan.Document(v)

@@ -279,6 +279,7 @@ func (m *mutation) abandon() {
 	j := &m.g.shared.journal
 	if m.wrote {
 		j.doubt(m.keys, crand.Text(), "", 0)
+		m.g.shared.heldHere(m.keys)
 	}
 	if m.owed != nil {
 		j.close(m.owed, "")
@@ -375,6 +376,7 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 		placed = placed && outcome == driver.Done
 		m.held[i] = m.held[i] || outcome != driver.Refused
 	}
+	m.g.shared.heldHere(m.keys)
 	switch age := time.Since(start); {
 	case !placed:
 		m.err = because(ErrUnavailable, "the cache did not accept the holds of a write", err)
@@ -415,6 +417,7 @@ func (m *mutation) owe(ctx context.Context) protocol.WriteEvent {
 			keys = j.open(m.left(), m.token)
 			j.close(keys, m.session.stamp)
 		}
+		s.heldHere(m.keys)
 		if err := s.save(ctx, keys); err != nil {
 			return protocol.OweFailed
 		}
@@ -428,6 +431,7 @@ func (m *mutation) owe(ctx context.Context) protocol.WriteEvent {
 		return protocol.OweFailed
 	}
 	m.owed = j.open(m.keys, m.token)
+	s.heldHere(m.keys)
 	err := s.save(ctx, m.owed)
 	if err == nil && time.Since(start) > limit {
 		err = fmt.Errorf("the journal took %v", time.Since(start))
@@ -492,6 +496,9 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 	outcomes, err := opts.Cache.Release(ctx, releases)
 	m.g.shared.countCacheError(err)
 	m.tries++
+	if m.late {
+		m.g.shared.heldHere(m.keys)
+	}
 	confirmed := err == nil
 	for i := range releases {
 		switch {

@@ -3,6 +3,7 @@ package graphcache
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"math"
 	"sort"
 	"time"
@@ -125,13 +126,8 @@ func (l edgeList) time(i int) int64 {
 
 // bytes returns the far end and the data of edge i.
 func (l edgeList) bytes(i int) (far, data []byte) {
-	start := uint32(0)
-	if i > 0 {
-		start = binary.BigEndian.Uint32(l.entries[i*entryWidth-4:])
-	}
-	entry := l.entries[i*entryWidth:]
-	farEnd, dataEnd := binary.BigEndian.Uint32(entry[8:]), binary.BigEndian.Uint32(entry[12:])
-	return l.blob[start:farEnd], l.blob[farEnd:dataEnd]
+	farEnd := binary.BigEndian.Uint32(l.entries[i*entryWidth+8:])
+	return l.blob[l.end(i-1):farEnd], l.blob[farEnd:l.end(i)]
 }
 
 func (l edgeList) at(i int) edge {
@@ -139,13 +135,58 @@ func (l edgeList) at(i int) edge {
 	return edge{far: string(far), ms: l.time(i), data: data}
 }
 
+// data returns the data of edge i.
+func (l edgeList) data(i int) []byte {
+	_, data := l.bytes(i)
+	return data
+}
+
 // slice returns edges i to j.
 func (l edgeList) slice(i, j int) []edge {
 	edges := make([]edge, 0, j-i)
-	for ; i < j; i++ {
-		edges = append(edges, l.at(i))
+	for n, far := range l.ends(i, j) {
+		edges = append(edges, edge{far: far, ms: l.time(n), data: l.data(n)})
 	}
 	return edges
+}
+
+// maxSharedEnds is up to how many bytes of a list its far ends are parts of one string: one
+// allocation instead of one for each, at the price that an ID keeps so much memory as long
+// as it lives.
+const maxSharedEnds = 512
+
+// ends yields the far ends of edges i to j.
+func (l edgeList) ends(i, j int) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		if i >= j {
+			return
+		}
+		start, stop := l.end(i-1), l.end(j-1)
+		var shared string
+		if j > i+1 && stop-start <= maxSharedEnds {
+			shared = string(l.blob[start:stop])
+		}
+		for ; i < j; i++ {
+			from, to := l.end(i-1), binary.BigEndian.Uint32(l.entries[i*entryWidth+8:])
+			var far string
+			if shared != "" {
+				far = shared[from-start : to-start]
+			} else {
+				far = string(l.blob[from:to])
+			}
+			if !yield(i, far) {
+				return
+			}
+		}
+	}
+}
+
+// end returns where edge i ends in the blob, 0 for that before the first.
+func (l edgeList) end(i int) uint32 {
+	if i < 0 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(l.entries[i*entryWidth+12:])
 }
 
 // find returns the index of the edge to the far end, or -1.

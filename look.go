@@ -127,6 +127,11 @@ func (s *shared) lookOnce(ctx context.Context) (err error) {
 	s.seeGenerations(look.Generations)
 	s.registry.see(look.Registry)
 	s.journal.see(look.Journal, moment)
+	if s.near != nil {
+		for i := range look.Journal {
+			s.near.Held(look.Journal[i].Anchor)
+		}
+	}
 	l.stamp.Store(&look.Stamp)
 	l.began.Store(began)
 	l.trust(began, s.opts.LookPeriod)

@@ -64,6 +64,11 @@ func (c *modelCache) Fill(ctx context.Context, fills []driver.Fill) ([]driver.Ou
 	return c.modelEvictable.Fill(ctx, fills)
 }
 
+// Notify is that of the cache.
+func (c *modelCache) Notify(ctx context.Context, every time.Duration, n driver.Notices) error {
+	return c.modelEvictable.(driver.Notifier).Notify(ctx, every, n)
+}
+
 // evict evicts the anchor of the n-th last fill.
 func (c *modelCache) evict(n int) {
 	c.mu.Lock()
@@ -111,6 +116,10 @@ func modelOptions(cache driver.Cache) *graphcache.Options {
 	}
 }
 
+// modelNear is the near cache of one of the graphs. Caches in memory tell of a hold before
+// they confirm it, so what it serves is as good as what they have.
+var modelNear = &graphcache.NearCache{MaxStale: time.Minute}
+
 // newModelRun opens the graphs. cacheBytes bounds the shared cache, 0 for the
 // default.
 func newModelRun(ctx context.Context, cacheBytes int, drop modelDrop) (*modelRun, error) {
@@ -118,8 +127,12 @@ func newModelRun(ctx context.Context, cacheBytes int, drop modelDrop) (*modelRun
 	store := memory.NewStore(&memory.StoreOptions{Now: m.clock.Now})
 	m.cache = &modelCache{modelEvictable: memory.NewCache(&memory.CacheOptions{Now: m.clock.Now, MaxBytes: cacheBytes})}
 	m.coldCache = memory.NewCache(&memory.CacheOptions{Now: m.clock.Now})
-	open := func(cache driver.Cache) ([]*graphcache.Graph, error) {
-		root, err := graphcache.Open(ctx, modelSchema, store, modelOptions(cache))
+	open := func(cache driver.Cache, near bool) ([]*graphcache.Graph, error) {
+		opts := modelOptions(cache)
+		if near {
+			opts.NearCache = modelNear
+		}
+		root, err := graphcache.Open(ctx, modelSchema, store, opts)
 		if err != nil {
 			return nil, err
 		}
@@ -139,9 +152,9 @@ func newModelRun(ctx context.Context, cacheBytes int, drop modelDrop) (*modelRun
 		return graphs, nil
 	}
 	var errs [3]error
-	m.graphs[0], errs[0] = open(m.cache)
-	m.graphs[1], errs[1] = open(m.cache)
-	m.cold, errs[2] = open(m.coldCache)
+	m.graphs[0], errs[0] = open(m.cache, false)
+	m.graphs[1], errs[1] = open(m.cache, true)
+	m.cold, errs[2] = open(m.coldCache, false)
 	for range modelSpaces {
 		m.worlds = append(m.worlds, newModelWorld())
 	}

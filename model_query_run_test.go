@@ -90,9 +90,12 @@ func newMQRun(ctx context.Context, cacheBytes int, setup mqSetup) (*mqRun, error
 	m.cache = &modelCache{modelEvictable: cache}
 	m.coldCache = memory.NewCache(&memory.CacheOptions{Now: m.clock.Now})
 	var failed error
-	open := func(version int, cache driver.Cache) *graphcache.Graph {
+	open := func(version int, cache driver.Cache, near bool) *graphcache.Graph {
 		opts := modelOptions(cache)
 		opts.LookPeriod, opts.HoldTTL = time.Minute, 3*time.Minute // nobody learns of a generation by himself
+		if near {
+			opts.NearCache = modelNear
+		}
 		g, err := graphcache.Open(ctx, mqVersions[version].schema, m.store, opts)
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -108,8 +111,9 @@ func newMQRun(ctx context.Context, cacheBytes int, setup mqSetup) (*mqRun, error
 		}
 		return g
 	}
-	m.graphs[0], m.graphs[1], m.graphs[2] = open(1, m.cache), open(1, m.cache), open(2, m.cache)
-	m.cold, m.old = open(1, m.coldCache), open(0, nil)
+	near := setup.cache == nil // others tell of a hold when they have confirmed it
+	m.graphs[0], m.graphs[1], m.graphs[2] = open(1, m.cache, false), open(1, m.cache, near), open(2, m.cache, near)
+	m.cold, m.old = open(1, m.coldCache, false), open(0, nil, false)
 	return m, failed
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"sync"
+	"unsafe"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -43,6 +44,14 @@ type ObjectKind[T any] struct {
 func NewObjectKind[T any](name string) *ObjectKind[T] {
 	k := &objectKind{name: name, typ: reflect.TypeFor[T]()}
 	k.err = k.declare(reflect.TypeFor[ID[T]]())
+	if k.err == nil && k.plan.Flat() {
+		k.copied = func(id string, v *value) any {
+			if o, err := decodeObject[T](k, id, v); err == nil && o != nil {
+				return o
+			}
+			return nil
+		}
+	}
 	return &ObjectKind[T]{k}
 }
 
@@ -75,6 +84,10 @@ func (k *objectKind) declare(idType reflect.Type) error {
 		return fmt.Errorf("%w: %s: no field is the ID: %v needs a field ID of type graphcache.ID[%v], or one tagged `graph:\"id\"`",
 			ErrSchema, label, k.typ, k.typ.Name())
 	}
+	k.idAt = k.typ.FieldByIndex(k.id).Offset
+	if k.version != nil {
+		k.versionAt = k.typ.FieldByIndex(k.version).Offset
+	}
 	var err error
 	k.plan, err = plan.Of(label, k.typ, func(f reflect.StructField) bool {
 		return reflect.DeepEqual(f.Index, k.id) || k.version != nil && reflect.DeepEqual(f.Index, k.version)
@@ -99,20 +112,64 @@ func (k *ObjectKind[T]) Name() string { return k.core.name }
 
 func (k *ObjectKind[T]) declareIn(s *Schema) { s.objects = append(s.objects, k.core) }
 
-// Get returns the object, or [ErrNotFound]. It belongs to the caller. fresh may be
-// [Fresh] to read the store; the default is [Cached].
-func (k *ObjectKind[T]) Get(ctx context.Context, c Conn, id ID[T], fresh ...Freshness) (_ *T, err error) {
-	defer wrap(&err, "get", k.core.name, string(id))
-	ctx, op := c.conn().g.start(ctx, "get", k.core.name)
-	defer op.end(&err)
-	o, err := k.get(ctx, c.conn(), string(id), freshness(fresh))
-	if err == nil && o == nil {
-		err = ErrNotFound
+// Get returns the object, or [ErrNotFound]. It belongs to the caller. fresh may be [Fresh]
+// to read the store, or [Shared] to pass by the near cache; the default is [Cached].
+func (k *ObjectKind[T]) Get(ctx context.Context, c Conn, id ID[T], fresh ...Freshness) (*T, error) {
+	conn := c.conn()
+	if near := nearObject[T](conn, k.core, string(id), fresh); near != nil {
+		o := new(T)
+		*o = *near
+		return o, nil
 	}
-	return o, err
+	return k.get(ctx, conn, string(id), freshness(fresh))
 }
 
-func (k *ObjectKind[T]) get(ctx context.Context, c conn, id string, fresh Freshness) (*T, error) {
+// GetInto is [ObjectKind.Get] into a variable of the caller's, all of which it overwrites,
+// or nothing if there is an error. An object that the near cache has, and whose type has no
+// pointers, slices, maps or interfaces, costs no allocation.
+func (k *ObjectKind[T]) GetInto(ctx context.Context, c Conn, id ID[T], into *T, fresh ...Freshness) error {
+	if into == nil {
+		return fmt.Errorf("%w: get %s %q into nil", ErrInvalid, k.core.name, string(id))
+	}
+	conn := c.conn()
+	o := nearObject[T](conn, k.core, string(id), fresh)
+	if o == nil {
+		var err error
+		if o, err = k.get(ctx, conn, string(id), freshness(fresh)); err != nil {
+			return err
+		}
+	}
+	*into = *o
+	return nil
+}
+
+// nearObject returns an object of the near cache, which the caller must not change; nil if
+// there is none that can be copied.
+func nearObject[T any](c conn, k *objectKind, id string, fresh []Freshness) *T {
+	n := c.g.shared.near
+	if n == nil || c.tx != nil || c.peek != nil || c.g.shared.opts.Tracer != nil || len(fresh) > 0 && fresh[0] != Cached {
+		return nil
+	}
+	b := c.g.objects[k]
+	if b == nil {
+		return nil
+	}
+	v := n.find(b, objectAnchor, id, "")
+	if v == nil {
+		return nil
+	}
+	o, _ := v.object.(*T)
+	if o != nil {
+		b.counters.nearHits.add()
+	}
+	return o
+}
+
+// get fetches the object.
+func (k *ObjectKind[T]) get(ctx context.Context, c conn, id string, fresh Freshness) (o *T, err error) {
+	defer wrap(&err, "get", k.core.name, id)
+	ctx, op := c.g.start(ctx, "get", k.core.name)
+	defer op.end(&err)
 	if err := checkID(k.core.name, id); err != nil {
 		return nil, err
 	}
@@ -122,20 +179,25 @@ func (k *ObjectKind[T]) get(ctx context.Context, c conn, id string, fresh Freshn
 	}
 	one := idleRequests.Get().(*[1]request)
 	one[0] = b.objectRequest(id)
-	err = c.fetch(ctx, one[:], fresh)
-	var v *T
-	if err == nil {
-		v, err = decodeObject[T](k.core, id, &one[0].value)
+	if err = c.fetch(ctx, one[:], fresh); err == nil {
+		o, err = decodeObject[T](k.core, id, &one[0].value)
+	}
+	if err == nil && o == nil {
+		err = ErrNotFound
 	}
 	// Loads that go on have copies of their own.
-	one[0] = request{}
-	idleRequests.Put(one)
-	return v, err
+	free(one)
+	return o, err
 }
 
 // idleRequests are for reads of one object, of which the request is the largest
 // allocation.
 var idleRequests = sync.Pool{New: func() any { return new([1]request) }}
+
+func free(one *[1]request) {
+	one[0] = request{}
+	idleRequests.Put(one)
+}
 
 // freshness returns the one that a variadic parameter may have.
 func freshness(f []Freshness) Freshness {
@@ -229,22 +291,25 @@ func decodeObject[T any](k *objectKind, id string, v *value) (*T, error) {
 		return nil, fmt.Errorf("%s %q: decode: %w", k.name, id, err)
 	}
 	o := new(T)
-	if err := k.decode(rest, reflect.ValueOf(o).Elem(), id, version); err != nil {
+	if err := k.decode(rest, unsafe.Pointer(o), id, version); err != nil {
 		return nil, err
 	}
 	return o, nil
 }
 
-// decode fills the struct.
-func (k *objectKind) decode(body []byte, v reflect.Value, id string, version int64) error {
-	rest, err := k.plan.Decode(body, v)
+// decode fills the struct that to points to, which is of the kind's type.
+func (k *objectKind) decode(body []byte, to unsafe.Pointer, id string, version int64) error {
+	rest, err := k.plan.DecodeTo(body, to)
 	if err == nil && len(rest) > 0 {
 		err = errors.New("bytes are left over")
 	}
 	if err != nil {
 		return fmt.Errorf("%s %q: decode: %w", k.name, id, err)
 	}
-	k.setRecord(v, id, version)
+	*(*string)(unsafe.Add(to, k.idAt)) = id
+	if k.version != nil {
+		*(*Version)(unsafe.Add(to, k.versionAt)) = Version(version)
+	}
 	return nil
 }
 
@@ -254,7 +319,7 @@ func (k *objectKind) decodeRecord(o *driver.Object, v reflect.Value) error {
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", k.name, o.ID, err)
 	}
-	return k.decode(body, v, o.ID, o.Version)
+	return k.decode(body, v.Addr().UnsafePointer(), o.ID, o.Version)
 }
 
 // versionOf returns the version in the struct, 0 if it has none.

@@ -63,6 +63,12 @@ type Options struct {
 	// the cache, writes meanwhile. It has no effect if the store is no driver.Ledger.
 	Strict bool
 
+	// NearCache has values that were read from the shared cache kept in the process. Cached
+	// reads may then be older than what other processes have written, by NearCache.MaxStale;
+	// Shared ones are not. It needs a Cache that is a driver.Notifier, as those of
+	// graphcache's backends are. Default nil, which is none.
+	NearCache *NearCache
+
 	// MaxFragmentBytes is the size above which a value is not cached. Default
 	// 256 KiB.
 	MaxFragmentBytes int
@@ -102,6 +108,9 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.MaxFragments, 1024)
 	setDefault(&c.MaxLoads, 64)
 	setDefault(&c.MaxAttempts, 16)
+	if c.NearCache != nil {
+		c.NearCache = c.NearCache.withDefaults(c.TTL)
+	}
 	return c
 }
 
@@ -145,6 +154,11 @@ func (o *Options) validate() error {
 	}
 	if o.WhenCacheDown > Fail {
 		return fmt.Errorf("%w: Options.WhenCacheDown is %d: not Ack, Wait or Fail", ErrInvalid, o.WhenCacheDown)
+	}
+	if o.NearCache != nil {
+		if err := o.NearCache.validate(o.Cache); err != nil {
+			return err
+		}
 	}
 	return o.validateTogether()
 }

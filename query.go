@@ -224,6 +224,13 @@ func orderKeys[T any](s *source, what string, orders []Order[T], kind recordKind
 	return keys
 }
 
+// Shared returns the query as one that passes by the near cache. A query that goes on from
+// it does not, unless it says so too.
+func (q Query[T, E]) Shared() Query[T, E] {
+	q.fresh = Shared
+	return q
+}
+
 // Fresh returns the query as one that reads the store and leaves the cache as it
 // is. A query that goes on from it is not fresh unless it says so too.
 func (q Query[T, E]) Fresh() Query[T, E] {
@@ -370,6 +377,9 @@ func (q Query[T, E]) Edges(ctx context.Context, c Conn) (_ []E, err error) {
 	ctx, op := c.conn().g.start(ctx, "edges", q.name())
 	defer op.end(&err)
 	q.src.refineEdges("Edges", 0)
+	if k, d, id, part, ok := q.src.single(); ok {
+		return decodeList(ctx, c.conn(), k, d, id, part, q.fresh, q.decode)
+	}
 	rows, err := q.rows(ctx, c.conn())
 	if err != nil {
 		return nil, err
@@ -389,6 +399,9 @@ func (q Query[T, E]) Count(ctx context.Context, c Conn) (n int, err error) {
 	defer func() { wrap(&err, "query", q.name(), "") }()
 	ctx, op := c.conn().g.start(ctx, "count", q.name())
 	defer op.end(&err)
+	if k, d, id, part, ok := q.src.single(); ok {
+		return c.conn().countOf(ctx, k, d, id, part, q.fresh)
+	}
 	x, err := q.exec(ctx, c.conn())
 	if err != nil {
 		return 0, err

@@ -16,9 +16,12 @@ import (
 type Freshness uint8
 
 const (
-	// Cached reads are answered from the cache where it can. They see every
-	// write that was acknowledged before they began.
+	// Cached reads are answered from the cache where it can. They see every write that was
+	// acknowledged before they began, unless there is a near cache (Options.NearCache): of
+	// other processes' writes they then see those that are older than its MaxStale.
 	Cached Freshness = iota
+	// Shared reads are Cached reads that pass by the near cache.
+	Shared
 	// Fresh reads go to the store and leave the cache as it is.
 	Fresh
 )
@@ -32,14 +35,21 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	if g.shared.isClosed() {
 		return errClosed
 	}
+	near := g.shared.near
+	if fresh != Cached {
+		near = nil
+	}
+	if near != nil && near.answer(reqs) {
+		return nil
+	}
 	cached := g.conn().cached(fresh)
 	if cached {
 		g.bypass(reqs)
 	}
 	begin(reqs)
 	for i := range reqs {
-		if !cached || reqs[i].direct || reqs[i].bypass {
-			reqs[i].next = protocol.Next{Action: protocol.Load}
+		if r := &reqs[i]; r.way != wayNear && (!cached || r.direct || r.bypass) {
+			r.next = protocol.Next{Action: protocol.Load}
 		}
 	}
 	if cached {
@@ -58,6 +68,9 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 			return err
 		}
 	}
+	if near != nil {
+		near.keepHits(reqs)
+	}
 	return firstError(reqs)
 }
 
@@ -70,7 +83,7 @@ func (g *Graph) bypass(reqs []request) {
 		return
 	}
 	for i := range reqs {
-		if r := &reqs[i]; !r.direct && (!trusted || s.journal.owes(r.anchor)) {
+		if r := &reqs[i]; !r.direct && r.way != wayNear && (!trusted || s.journal.owes(r.anchor)) {
 			r.bypass = true
 		}
 	}
@@ -106,7 +119,7 @@ func firstError(reqs []request) error {
 // lookup reads all requests from the cache, and once more those whose primary value
 // is in another schema's layout. The error says that the cache has not answered all.
 func (g *Graph) lookup(ctx context.Context, reqs []request) error {
-	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct && !r.bypass })
+	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct && !r.bypass && r.way != wayNear })
 	for i := range reqs {
 		if reqs[i].foreign {
 			return errors.Join(err, g.look(ctx, reqs, (*request).toForeign))
@@ -155,7 +168,7 @@ func (g *Graph) look(ctx context.Context, reqs []request, choose func(*request) 
 func countLookups(reqs []request) {
 	for i := range reqs {
 		switch r := &reqs[i]; {
-		case r.direct:
+		case r.direct, r.way == wayNear:
 		case r.bypass:
 			r.kind.counters.bypasses.Add(1)
 		case r.next.Action == protocol.Hit:
@@ -507,7 +520,9 @@ func (s *shared) readSteps(ctx context.Context, from storeReader, steps []driver
 func (g *Graph) fill(ctx context.Context, batch []boarded) {
 	var fills []driver.Fill
 	var kinds []*boundKind
-	for _, b := range batch {
+	var from []*boarded
+	for i := range batch {
+		b := &batch[i]
 		if b.next.Version == 0 {
 			continue
 		}
@@ -518,7 +533,7 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 		kind := b.kind
 		if b.flight.err != nil || g.shared.journal.owes(b.anchor) {
 			kind = nil
-		} else if sealed, large := g.seal(&b); !large {
+		} else if sealed, large := g.seal(b); !large {
 			f.Value = sealed
 		} else {
 			kind.counters.refused("too large")
@@ -527,7 +542,7 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 				f.Value = sealed
 			}
 		}
-		fills, kinds = append(fills, f), append(kinds, kind)
+		fills, kinds, from = append(fills, f), append(kinds, kind), append(from, b)
 	}
 	if len(fills) == 0 {
 		return
@@ -542,6 +557,9 @@ func (g *Graph) fill(ctx context.Context, batch []boarded) {
 		case k == nil: // no value
 		case i < len(outcomes) && outcomes[i] == driver.Done:
 			k.counters.fills.Add(1)
+			if b := from[i]; b.keep {
+				g.shared.near.keep(&b.request, b.flight.value)
+			}
 		case err != nil:
 			k.counters.refused("the cache does not answer")
 		default:

@@ -41,13 +41,18 @@ func NewSchema(kinds ...Kind) *Schema {
 
 // objectKind is what an ObjectKind[T] is without its type parameter.
 type objectKind struct {
-	name    string
-	typ     reflect.Type
-	plan    *plan.Plan
-	id      []int // index of the ID field
-	version []int // index of the Version field, nil if there is none
-	scans   bool  // searches of the whole kind are cached
-	err     error // what is wrong with the declaration
+	name            string
+	typ             reflect.Type
+	plan            *plan.Plan
+	id              []int   // index of the ID field
+	version         []int   // index of the Version field, nil if there is none
+	idAt, versionAt uintptr // where they are in the struct
+	scans           bool    // searches of the whole kind are cached
+	err             error   // what is wrong with the declaration
+
+	// copied decodes an object of which copies share nothing, to be copied; nil if copies
+	// of the kind's objects do.
+	copied func(id string, v *value) any
 }
 
 // indexesOf returns the indexes of an object kind: those of its tags, which have the

@@ -109,9 +109,13 @@ func (s *source) refine(what string, n int) *hop {
 		s.err = errEmpty
 	}
 	if n < 0 && s.err == nil {
-		s.err = fmt.Errorf("%w: %s(%d): negative", ErrInvalid, what, n)
+		s.err = errNegative(what, n)
 	}
 	return &s.last
+}
+
+func errNegative(what string, n int) error {
+	return fmt.Errorf("%w: %s(%d): negative", ErrInvalid, what, n)
 }
 
 // refineEdges is refine for what only a hop along edges has.

@@ -29,8 +29,22 @@ type Stats struct {
 	// ForeignChanges are changes made by something else than graphcache that [Graph.Watch]
 	// has dealt with.
 	ForeignChanges int64
+	// Near is the near cache's part; zero without one.
+	Near NearStats
 	// Kinds has the counts of each kind by its name.
 	Kinds map[string]KindStats
+}
+
+// NearStats counts what a near cache has done, and says how it stands.
+type NearStats struct {
+	// Entries are the anchors of which it has something, Bytes their estimated size.
+	Entries, Bytes int64
+	// Notices are anchors that it was told had changed, by the shared cache, by writes of
+	// this process and by looks. Losses are the times that some may not have been told, so
+	// that everything was dropped; the first is when the graph was opened.
+	Notices, Losses int64
+	// Serving says whether it is sure enough of the way of the notices to be served.
+	Serving bool
 }
 
 // KindStats counts what was done for one kind.
@@ -39,6 +53,8 @@ type KindStats struct {
 	// not. A read of a list that needs more than the cached prefix looks twice.
 	// Fresh reads, and those in a transaction, do not look.
 	Hits, Misses int64
+	// NearHits are reads that the near cache answered. They are neither hits nor misses.
+	NearHits int64
 	// Bypasses are reads that went to the store because their anchor is in the journal, or
 	// because the process had not looked for two periods. They are neither hits nor misses.
 	Bypasses int64
@@ -82,12 +98,14 @@ type kindCounters struct {
 	hits, misses, bypasses, joins, loads, items, fills, refusals, corrupt, drops,
 	writes, conflicts, refusedWrites, lostHolds, abandonedHolds, unheld atomic.Int64
 
+	nearHits stripedCounter
+
 	corruptNotice, refusalNotice, refusedNotice, lostNotice, unheldNotice notice
 }
 
 func (c *kindCounters) stats() KindStats {
 	return KindStats{
-		Hits: c.hits.Load(), Misses: c.misses.Load(), Bypasses: c.bypasses.Load(), Joins: c.joins.Load(),
+		NearHits: c.nearHits.load(), Hits: c.hits.Load(), Misses: c.misses.Load(), Bypasses: c.bypasses.Load(), Joins: c.joins.Load(),
 		Loads: c.loads.Load(), Items: c.items.Load(),
 		Fills: c.fills.Load(), Refusals: c.refusals.Load(), Corrupt: c.corrupt.Load(), Drops: c.drops.Load(),
 		Writes: c.writes.Load(), Conflicts: c.conflicts.Load(), RefusedWrites: c.refusedWrites.Load(),
@@ -111,6 +129,9 @@ func (g *Graph) Stats() Stats {
 	}
 	if g.shared.looks.done.Load() > 0 {
 		s.LookAge = g.shared.looks.age()
+	}
+	if n := g.shared.near; n != nil {
+		s.Near = n.stats()
 	}
 	for name, c := range g.shared.counters {
 		s.Kinds[name] = c.stats()

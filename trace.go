@@ -68,8 +68,9 @@ type Step struct {
 	// Kind is the kind of the fragments, and Access how they are found.
 	Kind   string
 	Access Access
-	// Fragments is how many were asked for: Hits, Misses, and what is not looked up.
-	Fragments, Hits, Misses int
+	// Fragments is how many were asked for: NearHits are from the near cache; Hits and
+	// Misses of those that were looked up in the shared one; and what is not looked up.
+	Fragments, NearHits, Hits, Misses int
 	// Joins took the result of a load under way in this process, Waits what another
 	// process loaded, and Loads were read from the store, by this operation.
 	Joins, Waits, Loads int
@@ -125,6 +126,7 @@ const (
 	wayJoined                // by a load under way in this process
 	wayWaited                // by a load of another process
 	wayLoaded                // from the store
+	wayNear                  // from the near cache
 )
 
 // fetched tells the span what has become of the requests.
@@ -134,6 +136,9 @@ func (c conn) fetched(span Span, began time.Time, reqs []request, access Access,
 		r := &reqs[i]
 		step.Kind = r.kind.name
 		switch {
+		case r.way == wayNear:
+			step.NearHits++
+			continue
 		case r.way == wayHit:
 			step.Hits++
 		case !r.direct && !r.bypass && c.cached(fresh):

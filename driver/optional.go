@@ -87,6 +87,31 @@ type Rewinder interface {
 	OnRewind(f func(since time.Time)) (stop func())
 }
 
+// Notifier is a [Cache] that tells those who keep copies of values in their own memory
+// when the copies are worth nothing any more.
+type Notifier interface {
+	// Notify tells n what befalls the entries, whoever causes it, until ctx ends, whose
+	// error it then returns. Other errors say that it can never succeed here, as when the
+	// server refuses a subscription; an outage is none: Notify goes on trying. It makes
+	// sure of what it has told about once every period, more often if it is so inclined.
+	// Several calls may be under way at once.
+	Notify(ctx context.Context, every time.Duration, n Notices) error
+}
+
+// Notices is told of by a [Notifier]. Its methods do not wait, do not call the cache, and
+// may be called by several goroutines at once.
+type Notices interface {
+	// Held says that a token was added to the anchor's entry, or that a Release which did
+	// not find its token has cleared the entry. It may be said late, and more than once.
+	Held(anchor string)
+	// Current says that Held has been said of whatever the cache confirmed before the
+	// moment, which is one of this process's clock with a monotonic reading.
+	Current(at time.Time)
+	// Lost says that some of it may never be said. The next Current is about what was
+	// copied after Lost.
+	Lost()
+}
+
 // Scanner is a [Cache] that can be walked through, for tools that look at what is in it.
 type Scanner interface {
 	// Scan returns fragments of anchors that begin with the prefix, about count of them

@@ -2,8 +2,10 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/graphcache/graphcache/driver"
@@ -15,18 +17,22 @@ type FaultyCache struct {
 	*Faults
 	cache driver.Cache
 
-	mu      sync.Mutex // protects rewinds
+	muted atomic.Bool
+
+	mu      sync.Mutex // protects what follows
 	rewinds []*func(time.Time)
+	muffled map[*muffled]struct{}
 }
 
 var (
 	_ driver.Cache    = (*FaultyCache)(nil)
 	_ driver.Rewinder = (*FaultyCache)(nil)
+	_ driver.Notifier = (*FaultyCache)(nil)
 )
 
 // NewFaultyCache wraps a cache. With a nil hook it only counts.
 func NewFaultyCache(cache driver.Cache, hook Hook) *FaultyCache {
-	return &FaultyCache{Faults: &Faults{hook: hook}, cache: cache}
+	return &FaultyCache{Faults: &Faults{hook: hook}, cache: cache, muffled: map[*muffled]struct{}{}}
 }
 
 // Lookup implements driver.Cache.
@@ -79,6 +85,61 @@ func (c *FaultyCache) Rewind(since time.Time) {
 	c.mu.Unlock()
 	for _, f := range all {
 		(*f)(since)
+	}
+}
+
+// Notify implements driver.Notifier with that of the cache behind it. It is neither shown to
+// the hook nor counted.
+func (c *FaultyCache) Notify(ctx context.Context, every time.Duration, n driver.Notices) error {
+	inner, ok := c.cache.(driver.Notifier)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	m := &muffled{n, &c.muted}
+	c.mu.Lock()
+	c.muffled[m] = struct{}{}
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.muffled, m)
+	}()
+	return inner.Notify(ctx, every, m)
+}
+
+// Mute has those who called Notify told nothing, as on a connection that hangs, until it is
+// undone; they have then lost what there was.
+func (c *FaultyCache) Mute(mute bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.muted.Swap(mute) && !mute {
+		for m := range c.muffled {
+			m.Notices.Lost()
+		}
+	}
+}
+
+// muffled are notices that may be swallowed.
+type muffled struct {
+	driver.Notices
+	muted *atomic.Bool
+}
+
+func (m *muffled) Held(anchor string) {
+	if !m.muted.Load() {
+		m.Notices.Held(anchor)
+	}
+}
+
+func (m *muffled) Current(at time.Time) {
+	if !m.muted.Load() {
+		m.Notices.Current(at)
+	}
+}
+
+func (m *muffled) Lost() {
+	if !m.muted.Load() {
+		m.Notices.Lost()
 	}
 }
 

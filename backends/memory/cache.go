@@ -40,9 +40,14 @@ type Cache struct {
 	recent  queue // entries that may be evicted, the most recently used last
 	held    queue // entries that are held
 	bytes   int
+
+	listeners map[*driver.Notices]struct{}
 }
 
-var _ driver.Cache = (*Cache)(nil)
+var (
+	_ driver.Cache    = (*Cache)(nil)
+	_ driver.Notifier = (*Cache)(nil)
+)
 
 // NewCache returns an empty cache.
 func NewCache(options *CacheOptions) *Cache {
@@ -61,6 +66,8 @@ func NewCache(options *CacheOptions) *Cache {
 		start:    o.Now(),
 		maxBytes: cmp.Or(o.MaxBytes, DefaultMaxBytes),
 		entries:  make(map[string]*entry),
+
+		listeners: make(map[*driver.Notices]struct{}),
 	}
 }
 
@@ -151,6 +158,7 @@ func (c *Cache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.Outcome
 		e.hold(hold.Token, now.add(hold.TTL))
 		c.settleLocked(e, now)
 		outcomes[i] = driver.Done
+		c.notifyLocked(hold.Anchor)
 	}
 	c.sweepLocked(2*len(holds), now)
 	return outcomes, nil
@@ -167,11 +175,56 @@ func (c *Cache) Release(ctx context.Context, releases []driver.Release) ([]drive
 	for i := range releases {
 		r := &releases[i]
 		e := c.obtainLocked(c.entryLocked(r.Anchor, now), r.Anchor)
-		outcomes[i] = e.release(r.Token)
+		if outcomes[i] = e.release(r.Token); outcomes[i] != driver.Done {
+			c.notifyLocked(r.Anchor)
+		}
 		e.keep(r.Stamp, now.add(r.KeepStamp))
 		c.settleLocked(e, now)
 	}
 	return outcomes, nil
+}
+
+// Notify implements driver.Notifier. Notices come before the calls return that cause them.
+func (c *Cache) Notify(ctx context.Context, every time.Duration, n driver.Notices) error {
+	if err := c.listen(ctx, &n); err != nil {
+		return err
+	}
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.listeners, &n)
+	}()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		n.Current(time.Now())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if err := c.listen(ctx, &n); err != nil {
+			return err
+		}
+	}
+}
+
+// listen has the listener told of everything from now on.
+func (c *Cache) listen(ctx context.Context, n *driver.Notices) error {
+	_, err := c.lock(ctx)
+	defer c.mu.Unlock()
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	c.listeners[n] = struct{}{}
+	return err
+}
+
+// notifyLocked tells the listeners of the anchor.
+func (c *Cache) notifyLocked(anchor string) {
+	for n := range c.listeners {
+		(*n).Held(anchor)
+	}
 }
 
 // Close forgets everything; every later call fails.

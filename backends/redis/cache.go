@@ -16,6 +16,7 @@ type Cache struct{ b *Backend }
 var (
 	_ driver.Cache    = (*Cache)(nil)
 	_ driver.Rewinder = (*Cache)(nil)
+	_ driver.Notifier = (*Cache)(nil)
 )
 
 // Scripts that take away, or add no more than a few bytes which nothing can do without,
@@ -40,6 +41,8 @@ var (
 	holdLua string
 	//go:embed release.lua
 	releaseLua string
+	//go:embed tick.lua
+	tickLua string
 	//go:embed hash.lua
 	hashLua string
 	//go:embed lease.lua
@@ -55,6 +58,7 @@ var (
 	giveBackScript     = newScript(always, entryLua, giveBackLua)
 	holdScript         = newScript(always, entryLua, holdLua)
 	releaseScript      = newScript(always, entryLua, releaseLua)
+	tickScript         = newScript(always, tickLua)
 	leaseScript        = newScript(withMemory, hashLua, leaseLua)
 	fillHashScript     = newScript(withMemory, hashLua, fillHashLua)
 	giveBackHashScript = newScript(always, hashLua, giveBackHashLua)
@@ -466,12 +470,12 @@ func (c *Cache) refuse(ctx context.Context, fills []driver.Fill, outcomes []driv
 
 // Hold implements driver.Cache, in one round trip.
 func (c *Cache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.Outcome, error) {
-	calls := make([]call, len(holds))
+	calls, channel := make([]call, len(holds)), any(c.b.noticesChannel())
 	for i := range holds {
 		if len(holds[i].Token) > 255 {
 			return nil, fmt.Errorf("redis: hold of %q: %w: a token of %d bytes", holds[i].Anchor, driver.ErrInvalid, len(holds[i].Token))
 		}
-		calls[i] = holdScript.run(c.b.key(holds[i].Anchor, entrySuffix), holds[i].Token, millis(holds[i].TTL))
+		calls[i] = holdScript.run(c.b.key(holds[i].Anchor, entrySuffix), holds[i].Token, millis(holds[i].TTL), channel)
 	}
 	return c.outcomes(ctx, writeLane, calls)
 }
@@ -479,13 +483,13 @@ func (c *Cache) Hold(ctx context.Context, holds []driver.Hold) ([]driver.Outcome
 // Release implements driver.Cache, in one round trip. It is sent even if the server did
 // not answer lately.
 func (c *Cache) Release(ctx context.Context, releases []driver.Release) ([]driver.Outcome, error) {
-	calls := make([]call, len(releases))
+	calls, channel := make([]call, len(releases)), any(c.b.noticesChannel())
 	for i := range releases {
 		r := &releases[i]
 		if len(r.Stamp) > maxStamp {
 			return nil, fmt.Errorf("redis: release of %q: %w: a stamp of %d bytes", r.Anchor, driver.ErrInvalid, len(r.Stamp))
 		}
-		calls[i] = releaseScript.run(c.b.key(r.Anchor, entrySuffix), r.Token, string(r.Stamp), millis(r.KeepStamp))
+		calls[i] = releaseScript.run(c.b.key(r.Anchor, entrySuffix), r.Token, string(r.Stamp), millis(r.KeepStamp), channel)
 	}
 	return c.outcomes(ctx, releaseLane, calls)
 }

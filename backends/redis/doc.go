@@ -33,21 +33,26 @@
 // expire. A user of its own needs these permissions:
 //
 //	the cache        +info +get +getrange +hget +eval +evalsha
-//	                 +time +set +del +unlink +pexpire +hset +hdel
+//	                 +time +set +del +unlink +pexpire +hset +hdel +publish
+//	near caches      +subscribe +pubsub|numsub as well
 //	counters         +pttl +hmget as well
-//	logs             +hmget +hkeys +hlen +pfadd +pfcount +publish +subscribe +ping as well
+//	logs             +hmget +hkeys +hlen +pfadd +pfcount +subscribe +ping as well
 //	walks, checks    +scan +hkeys +hlen +hscan as well
 //	in a Cluster     +cluster|slots +command as well
 //	with a database other than 0     +select as well
 //
-// on the keys ~gc:* and, for logs, the channel &gc:*; for instance
+// on the keys ~gc:* and the channels &gc:*; for instance
 //
 //	ACL SETUSER app reset on >password ~gc:* &gc:* +info +get …
+//
+// Every process that writes publishes what it holds, whether or not somebody has a near
+// cache: a user who must not publish cannot write. Redis gives new users no channels.
 //
 // If the user may run config|get too, Open warns of unwise settings.
 //
 // A process has up to ten connections to each node for its pipelines, more for a moment
-// when values are large, and one for the wake-ups of logs.
+// when values are large, one for the wake-ups of logs, and for a near cache one to each
+// master.
 //
 // # When Redis is down
 //
@@ -75,6 +80,16 @@
 // answer, calls to it fail at once for about half a second, until one has come through;
 // only releases of writes are tried all the same. Nothing that changes anything is sent
 // twice, except scripts that the server did not know.
+//
+// A hold is published by the script that places it, at no cost of another round trip, and
+// whoever has a near cache is subscribed at every master. What is in a near cache is used
+// only as long as messages that take the way of holds come back over these subscriptions:
+// one that breaks, falls silent, or is at a server that was deposed counts for nothing.
+// Processes of versions that do not publish must be gone before a near cache is used. In
+// a Cluster each hold is published to all servers, whether or not somebody listens. A
+// master that is given its first slot is subscribed up to a second later; of holds that
+// it takes before, the other servers tell, which takes milliseconds, but is not made
+// sure of.
 //
 // The server is asked who it is when a connection is made, and once a second. When it
 // was started again with what it had, or a replica was promoted, it may have values that

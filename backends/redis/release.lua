@@ -1,6 +1,7 @@
--- release(token, stamp, keep) removes the token, keeps the later stamp, and answers
--- whether the token was there. Unless others stand the entry is empty afterwards,
--- whatever it was.
+-- release(token, stamp, keep, channel) removes the token, keeps the later stamp, and
+-- answers whether the token was there. Unless others stand the entry is empty afterwards,
+-- whatever it was; if the token was not there, the key is then published on the channel,
+-- even if nothing was there any more: it may have been, and have been copied.
 local at = now()
 local e = read(at) or {stamp = '', keep = 0}
 local there, tokens, latest = 0, {}, 0
@@ -32,4 +33,7 @@ if ARGV[2] ~= '' then
   keep = math.max(keep, at + ARGV[3])
 end
 write({state = #tokens > 0 and 'H' or 'E', stamp = stamp, keep = keep, tokens = tokens}, latest)
+if there == 0 and #tokens == 0 then
+  redis.call('PUBLISH', ARGV[4], 'h' .. KEYS[1])
+end
 return there

@@ -1,10 +1,11 @@
 package plan
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
+	"unsafe"
 
 	"github.com/tinylib/msgp/msgp"
 )
@@ -12,7 +13,8 @@ import (
 // Decode sets the struct value v, which must be settable, from the encoding at
 // the start of b, and returns what follows it. Every field of the plan is
 // overwritten; after an error some are. Pointers, slices and maps are new, so
-// that v shares no memory with b or with another value.
+// that v shares no memory with b or with another value; its strings may share
+// memory with each other, as the package says.
 //
 // Any b is safe: Decode does not panic, nor do methods that unmarshal a field
 // make it, and a length in b earns no more than eight times len(b) of memory before
@@ -26,20 +28,45 @@ func (p *Plan) Decode(b []byte, v reflect.Value) (rest []byte, err error) {
 	if !v.CanSet() {
 		return b, p.invalid(errors.New("the value to decode into cannot be set"))
 	}
-	d := decoder{credit: 8 * len(b)}
-	rest, err = d.record(p.root, b, v)
+	return p.DecodeTo(b, unsafe.Pointer(v.UnsafeAddr()))
+}
+
+// DecodeTo is Decode for the struct that to points to, which must be of the type
+// that the plan was made for: nothing checks it. Of a described plan, which was made
+// for none, it is an error.
+func (p *Plan) DecodeTo(b []byte, to unsafe.Pointer) (rest []byte, err error) {
+	if len(p.root.parts) != len(p.root.fields) {
+		return b, p.invalid(errors.New("a described plan has no type to decode into"))
+	}
+	end, err := p.decode(b, to)
 	if err != nil {
 		return b, p.invalid(err)
 	}
-	return rest, nil
+	return b[end:], nil
 }
 
-// decoder decodes one value.
+// decode returns where the encoding of the struct ends.
+func (p *Plan) decode(b []byte, to unsafe.Pointer) (end int, err error) {
+	d := decoder{body: b, credit: 8 * len(b), shares: p.shares && len(b) <= maxShared}
+	return d.record(p.root, 0, to)
+}
+
+// decoder decodes one value. Its methods read what is at the index i of the body,
+// set the value that p points to, and return the index of what follows. They work
+// by the layout of the nodes, without reflection but where it is said. None of them
+// is called by way of a variable or an interface, so that the decoder need not be
+// allocated.
 type decoder struct {
 	nesting
+	body []byte
+	// text is the body as a string, once a string shares it.
+	text string
+	// shares is set if strings are parts of text.
+	shares bool
 	// owed is how many bytes the values that are still to come in the containers
 	// around take at the least. What is claimed now must be there besides:
-	// otherwise every level of a recursive type could claim the same bytes.
+	// otherwise every level of a recursive type could claim the same bytes. Each
+	// container sets it anew before a value that may claim something.
 	owed int
 	// credit is how many bytes may be allocated for lists and tables on no more
 	// than the word of their lengths. Beyond it the elements are counted first.
@@ -56,60 +83,76 @@ var (
 	errOrder  = errors.New("the keys of a map are not in order")
 )
 
-func (d *decoder) value(n *node, b []byte, v reflect.Value) ([]byte, error) {
+// after returns the index of what msgp has left over.
+func (d *decoder) after(rest []byte) int { return len(d.body) - len(rest) }
+
+func (d *decoder) isNil(i int) bool { return i < len(d.body) && d.body[i] == mnil }
+
+func (d *decoder) value(n *node, i int, p unsafe.Pointer) (int, error) {
 	switch n.form {
 	case boolForm:
-		return decodeBool(b, v)
+		return d.bool(i, (*bool)(p))
 	case intForm:
-		return decodeInt(b, v)
+		return d.int(n, i, p)
 	case uintForm:
-		return decodeUint(b, v)
+		return d.uint(n, i, p)
 	case floatForm:
-		return decodeFloat(b, v)
+		return d.float(n, i, p)
 	case stringForm:
-		return decodeString(b, v)
+		return d.string(i, (*string)(p))
 	case bytesForm:
-		return decodeBytes(b, v)
+		return d.bytes(i, (*[]byte)(p))
 	case byteArrayForm:
-		return decodeByteArray(b, v)
+		return d.byteArray(i, unsafe.Slice((*byte)(p), n.size))
 	case timeForm:
-		return decodeTime(b, v)
+		return d.time(i, (*time.Time)(p))
 	case textForm, jsonForm:
-		return decodeMarshaled(n, b, v)
+		return d.marshaled(n, i, p)
 	case pointerForm:
-		return d.pointer(n, b, v)
+		return d.pointer(n, i, p)
 	case listForm:
-		return d.list(n, b, v)
+		return d.list(n, i, p)
 	case arrayForm:
-		return d.array(n, b, v)
+		return d.array(n, i, p)
 	case tableForm:
-		return d.table(n, b, v)
+		return d.table(n, i, p)
 	default:
-		return d.record(n, b, v)
+		return d.record(n, i, p)
 	}
 }
 
-func (d *decoder) record(n *node, b []byte, v reflect.Value) ([]byte, error) {
+func (d *decoder) record(n *node, i int, p unsafe.Pointer) (_ int, err error) {
 	if err := d.enter(); err != nil {
-		return nil, err
+		return 0, err
 	}
-	defer d.leave()
-	b, err := arrayHeader(b, len(n.fields))
-	if err != nil {
-		return nil, err
+	if i, err = d.arrayHeader(i, len(n.parts)); err != nil {
+		return 0, err
 	}
-	d.owed += n.least - 1
-	for i := range n.fields {
-		f := &n.fields[i]
-		d.owed -= f.node.least
-		if b, err = d.value(f.node, b, f.in(v)); err != nil {
-			if f.inline {
-				return nil, err
-			}
-			return nil, atField(f.name, err)
+	owed := d.owed
+	for k := 0; ; k++ {
+		if k, i = d.quick(n.parts, k, i, p); k == len(n.parts) {
+			break
+		}
+		part := &n.parts[k]
+		d.owed = owed + part.behind
+		if i, err = d.value(part.node, i, unsafe.Add(p, part.offset)); err != nil {
+			return 0, n.fields[k].fault(err)
 		}
 	}
-	return b, nil
+	d.leave()
+	return i, nil
+}
+
+// arrayHeader reads the header of an array that must have size elements.
+func (d *decoder) arrayHeader(i, size int) (int, error) {
+	if size < 16 && i < len(d.body) && d.body[i] == 0x90|byte(size) {
+		return i + 1, nil
+	}
+	rest, err := arrayHeader(d.body[i:], size)
+	if err != nil {
+		return 0, err
+	}
+	return d.after(rest), nil
 }
 
 // arrayHeader reads the header of an array that must have size elements.
@@ -124,148 +167,97 @@ func arrayHeader(b []byte, size int) ([]byte, error) {
 	return b, nil
 }
 
-func (d *decoder) pointer(n *node, b []byte, v reflect.Value) (_ []byte, err error) {
-	if isNil(b) {
-		v.SetZero()
-		return b[1:], nil
+func (d *decoder) pointer(n *node, i int, p unsafe.Pointer) (_ int, err error) {
+	if d.isNil(i) {
+		*(*unsafe.Pointer)(p) = nil
+		return i + 1, nil
 	}
 	if n.boxed {
 		if err := d.enter(); err != nil {
-			return nil, err
+			return 0, err
 		}
-		defer d.leave()
-		if b, err = arrayHeader(b, 1); err != nil {
-			return nil, err
+		if i, err = d.arrayHeader(i, 1); err != nil {
+			return 0, err
 		}
 	}
-	if len(b)-d.owed < n.elem.least {
-		return nil, corrupt(errLength)
+	if len(d.body)-i-d.owed < n.elem.least {
+		return 0, corrupt(errLength)
 	}
-	p := reflect.New(n.elem.typ)
-	if b, err = d.value(n.elem, b, p.Elem()); err != nil {
-		return nil, err
+	to := n.elem.alloc()
+	if i, err = d.value(n.elem, i, to); err != nil {
+		return 0, err
 	}
-	v.Set(p)
-	return b, nil
+	*(*unsafe.Pointer)(p) = to
+	if n.boxed {
+		d.leave()
+	}
+	return i, nil
 }
 
-func (d *decoder) list(n *node, b []byte, v reflect.Value) ([]byte, error) {
-	v.SetZero()
-	if isNil(b) {
-		return b[1:], nil
+func (d *decoder) list(n *node, i int, p unsafe.Pointer) (int, error) {
+	*(*[]byte)(p) = nil
+	if d.isNil(i) {
+		return i + 1, nil
 	}
-	count, b, err := msgp.ReadArrayHeaderBytes(b)
-	if err != nil {
-		return nil, corrupt(err)
+	b := d.body[i:]
+	var count uint32
+	var err error
+	if len(b) > 0 && b[0]>>4 == 0x9 {
+		count, b = uint32(b[0]&15), b[1:]
+	} else if count, b, err = msgp.ReadArrayHeaderBytes(b); err != nil {
+		return 0, corrupt(err)
 	}
-	if err := d.afford(b, count, n.elem.least, int(n.elem.typ.Size()), 1); err != nil {
-		return nil, err
+	if err := d.afford(b, count, n.elem.least, int(n.elem.width), 1); err != nil {
+		return 0, err
 	}
 	if count == 0 {
-		v.Set(reflect.MakeSlice(n.typ, 0, 0))
-		return b, nil
+		*(*[]byte)(p) = []byte{}
+		return d.after(b), nil
 	}
-	v.Grow(int(count))
-	v.SetLen(int(count))
-	return d.elements(n, int(count), b, v)
+	return d.elements(n, int(count), d.after(b), n.elem.makeList(n.typ, int(count), p))
 }
 
-func (d *decoder) array(n *node, b []byte, v reflect.Value) ([]byte, error) {
-	b, err := arrayHeader(b, n.size)
+func (d *decoder) array(n *node, i int, p unsafe.Pointer) (int, error) {
+	i, err := d.arrayHeader(i, n.size)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	return d.elements(n, n.size, b, v)
+	return d.elements(n, n.size, i, p)
 }
 
-func (d *decoder) elements(n *node, count int, b []byte, v reflect.Value) ([]byte, error) {
+// elements sets count elements, of which p points to the first.
+func (d *decoder) elements(n *node, count, i int, p unsafe.Pointer) (_ int, err error) {
 	if err := d.enter(); err != nil {
-		return nil, err
+		return 0, err
 	}
-	defer d.leave()
-	d.owed += count * n.elem.least
-	for i := range count {
-		d.owed -= n.elem.least
-		var err error
-		if b, err = d.value(n.elem, b, v.Index(i)); err != nil {
-			return nil, atIndex(i, err)
+	owed, row := d.owed, n.elem.row
+	for k := 0; k < count; k++ {
+		at := unsafe.Add(p, uintptr(k)*n.elem.width)
+		if row != nil {
+			var done int
+			if done, i = d.quick(row[:min(len(row), count-k)], 0, i, at); done > 0 {
+				k += done - 1
+				continue
+			}
+		}
+		d.owed = owed + (count-1-k)*n.elem.least
+		if i, err = d.value(n.elem, i, at); err != nil {
+			return 0, atIndex(k, err)
 		}
 	}
-	return b, nil
-}
-
-func (d *decoder) table(n *node, b []byte, v reflect.Value) ([]byte, error) {
-	v.SetZero()
-	if isNil(b) {
-		return b[1:], nil
-	}
-	if err := d.enter(); err != nil {
-		return nil, err
-	}
-	defer d.leave()
-	count, b, err := msgp.ReadMapHeaderBytes(b)
-	if err != nil {
-		return nil, corrupt(err)
-	}
-	key, x := reflect.New(n.typ.Key()).Elem(), reflect.New(n.elem.typ).Elem()
-	size := tableSlack * int(key.Type().Size()+x.Type().Size()+1)
-	if err := d.afford(b, count, 1+n.elem.least, size, 2); err != nil {
-		return nil, err
-	}
-	v.Set(reflect.MakeMapWithSize(n.typ, int(count)))
-	if b, err = d.entries(n, int(count), b, v, key, x); err != nil {
-		return nil, err
-	}
-	if v.Len() != int(count) {
-		return nil, corrupt(errors.New("two keys of a map are the same"))
-	}
-	return b, nil
-}
-
-// tableSlack is how many slots a map may make for each of its entries.
-const tableSlack = 3
-
-// entries reads the entries of a map by way of key and x, which are used for each
-// of them again.
-func (d *decoder) entries(n *node, count int, b []byte, v, key, x reflect.Value) ([]byte, error) {
-	var last []byte
-	d.owed += count * (1 + n.elem.least)
-	for i := range count {
-		d.owed -= 1 + n.elem.least
-		name, rest, err := msgp.ReadStringZC(b)
-		if err != nil {
-			return nil, corrupt(err)
-		}
-		if i > 0 && bytes.Compare(last, name) >= 0 {
-			return nil, corrupt(errOrder)
-		}
-		if err := n.keys.set(name, key); err != nil {
-			return nil, err
-		}
-		if b, err = d.value(n.elem, rest, x); err != nil {
-			return nil, atKey(string(name), err)
-		}
-		if err := setEntry(v, key, x); err != nil {
-			return nil, err
-		}
-		last = name
-	}
-	return b, nil
-}
-
-// setEntry is v[key] = x. A key type that unmarshals itself may make a key that
-// cannot be hashed.
-func setEntry(v, key, x reflect.Value) (err error) {
-	defer guard("hashing a map key", &err)
-	v.SetMapIndex(key, x)
-	return nil
+	d.leave()
+	return i, nil
 }
 
 // afford is called before memory for count elements of the given size is
 // allocated. Each element is objects msgpack objects and takes at least least
 // bytes of b.
 func (d *decoder) afford(b []byte, count uint32, least, size, objects int) error {
-	if uint64(count) > uint64(max(0, len(b)-d.owed)/least) {
+	most := max(0, len(b)-d.owed)
+	if least > 1 {
+		most /= least
+	}
+	if uint64(count) > uint64(most) {
 		return corrupt(errLength)
 	}
 	if cost := int(count) * size; cost <= d.credit {

@@ -23,11 +23,38 @@ import (
 // means something only to a plan with the same fingerprint.
 func (p *Plan) Encode(dst []byte, d driver.Document) ([]byte, error) {
 	var e encoder
-	b, err := e.record(p.root, dst, d)
+	b, err := e.record(p.root, grow(dst, sizeOf(d)), d)
 	if err != nil {
 		return dst, p.invalid(err)
 	}
 	return b, nil
+}
+
+// grow returns dst with room for size bytes. It is slices.Grow with one allocation
+// whatever the compiler makes of it.
+func grow(dst []byte, size int) []byte {
+	if cap(dst)-len(dst) >= size {
+		return dst
+	}
+	return append(make([]byte, 0, max(len(dst)+size, 2*len(dst))), dst...)
+}
+
+// sizeOf estimates how long the encoding of a document is, so that it need not grow
+// with every few fields. What is deeper inside is not looked at.
+func sizeOf(d driver.Document) int {
+	size := 5
+	for i := range d {
+		size += 9
+		switch x := d[i].Value.(type) {
+		case string:
+			size += len(x)
+		case []byte:
+			size += len(x)
+		case []driver.Value:
+			size += 9 * len(x)
+		}
+	}
+	return size
 }
 
 // encoder encodes one document.

@@ -51,6 +51,7 @@ type node struct {
 	fields []field
 	// least is the smallest number of bytes that a value's encoding takes.
 	least int
+	layout
 }
 
 // field is one field of a record.

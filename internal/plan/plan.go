@@ -16,6 +16,16 @@
 //
 // A [Column] is one field of a record, for conditions and orders: where a document
 // has it, and where the encoding does, from which it is read without the rest.
+//
+// # Memory
+//
+// A decoded value shares no memory with its encoding, but its strings may with each
+// other: those of an encoding of up to 512 bytes are parts of one copy of it, unless
+// the type has a single string. That is one allocation instead of one for each, and
+// takes about as much memory as they would, since what is copied with them is little.
+// The price is that a string which outlives its value keeps the whole copy, at most
+// 512 bytes; strings.Clone makes it do without. The strings of a longer encoding are
+// each on their own.
 package plan
 
 import (
@@ -55,6 +65,10 @@ type Plan struct {
 	root        *node
 	fingerprint uint64
 	tagged      []Tagged
+	// shares is set if the strings of a short value share memory.
+	shares bool
+	// flat is what Flat returns.
+	flat bool
 }
 
 // Of makes the plan of the struct type t. The fields of t itself, though not
@@ -89,7 +103,11 @@ func Empty(owner string) *Plan {
 
 func newPlan(owner string, root *node) *Plan {
 	root.measure()
-	return &Plan{owner: owner, root: root, fingerprint: fingerprintOf(root)}
+	root.lay()
+	return &Plan{
+		owner: owner, root: root, fingerprint: fingerprintOf(root),
+		shares: root.texts(map[*node]int{}) > 1, flat: flat(root.typ),
+	}
 }
 
 // Fingerprint identifies the plan's encoding. Two plans with the same

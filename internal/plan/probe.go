@@ -57,16 +57,15 @@ func (p *Plan) comesBack(v reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	dec := decoder{credit: 8 * len(b)}
-	back := reflect.New(p.root.typ).Elem()
-	rest, err := dec.record(p.root, b, back)
+	back := reflect.New(p.root.typ)
+	end, err := p.decode(b, back.UnsafePointer())
 	switch {
 	case err != nil:
 		return err
-	case len(rest) > 0:
-		return fmt.Errorf("%d bytes of the encoding are left over", len(rest))
+	case end < len(b):
+		return fmt.Errorf("%d bytes of the encoding are left over", len(b)-end)
 	}
-	return p.root.differ(v, back)
+	return p.root.differ(v, back.Elem())
 }
 
 // maxFill is how many nodes one probe value may visit. Types that refer to each

@@ -1,122 +1,166 @@
 package plan
 
 import (
+	"math"
 	"reflect"
 	"time"
+	"unsafe"
 
 	"github.com/tinylib/msgp/msgp"
 )
 
-// The functions in this file each decode a value that holds no others.
+// The methods in this file each decode a value that holds no others, whatever its
+// encoding: what is usual and part of a record or of a list does not come here, see
+// quick.
 
 func isNil(b []byte) bool { return len(b) > 0 && b[0] == mnil }
 
 const mnil = 0xc0 // nil in msgpack
 
-func decodeBool(b []byte, v reflect.Value) ([]byte, error) {
-	x, b, err := msgp.ReadBoolBytes(b)
+func (d *decoder) bool(i int, p *bool) (int, error) {
+	x, b, err := msgp.ReadBoolBytes(d.body[i:])
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, corrupt(err)
 	}
-	v.SetBool(x)
-	return b, nil
+	*p = x
+	return d.after(b), nil
 }
 
-func decodeInt(b []byte, v reflect.Value) ([]byte, error) {
-	i, b, err := msgp.ReadInt64Bytes(b)
+func (d *decoder) int64(i int) (int64, int, error) {
+	x, b, err := msgp.ReadInt64Bytes(d.body[i:])
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, 0, corrupt(err)
 	}
-	if v.OverflowInt(i) {
-		return nil, corrupt(errRange)
-	}
-	v.SetInt(i)
-	return b, nil
+	return x, d.after(b), nil
 }
 
-func decodeUint(b []byte, v reflect.Value) ([]byte, error) {
-	u, b, err := msgp.ReadUint64Bytes(b)
+func (d *decoder) int(n *node, i int, p unsafe.Pointer) (int, error) {
+	x, i, err := d.int64(i)
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, err
 	}
-	if v.OverflowUint(u) {
-		return nil, corrupt(errRange)
+	if !fits(uint64(x), n.width, true) {
+		return 0, corrupt(errRange)
 	}
-	v.SetUint(u)
-	return b, nil
+	store(n.width, p, uint64(x))
+	return i, nil
 }
 
-func decodeFloat(b []byte, v reflect.Value) ([]byte, error) {
-	f, b, err := msgp.ReadFloat64Bytes(b)
+func (d *decoder) uint(n *node, i int, p unsafe.Pointer) (int, error) {
+	x, b, err := msgp.ReadUint64Bytes(d.body[i:])
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, corrupt(err)
 	}
-	if v.OverflowFloat(f) {
-		return nil, corrupt(errRange)
+	if !fits(x, n.width, false) {
+		return 0, corrupt(errRange)
 	}
-	v.SetFloat(f)
-	return b, nil
+	store(n.width, p, x)
+	return d.after(b), nil
 }
 
-func decodeString(b []byte, v reflect.Value) ([]byte, error) {
-	s, b, err := msgp.ReadStringZC(b)
-	if err != nil {
-		return nil, corrupt(err)
+// fits reports whether an integer of the given width can be x.
+func fits(x uint64, width uintptr, signed bool) bool {
+	shift := 64 - 8*width
+	if signed {
+		return int64(x)<<shift>>shift == int64(x)
 	}
-	v.SetString(string(s))
-	return b, nil
+	return x<<shift>>shift == x
 }
 
-func decodeBytes(b []byte, v reflect.Value) ([]byte, error) {
-	if isNil(b) {
-		v.SetZero()
-		return b[1:], nil
+// store sets the integer of the given width that p points to, signed or not.
+func store(width uintptr, p unsafe.Pointer, x uint64) {
+	switch width {
+	case 8:
+		*(*uint64)(p) = x
+	case 4:
+		*(*uint32)(p) = uint32(x)
+	case 2:
+		*(*uint16)(p) = uint16(x)
+	default:
+		*(*uint8)(p) = uint8(x)
 	}
-	x, b, err := msgp.ReadBytesZC(b)
-	if err != nil {
-		return nil, corrupt(err)
-	}
-	v.SetBytes(append(make([]byte, 0, len(x)), x...))
-	return b, nil
 }
 
-func decodeByteArray(b []byte, v reflect.Value) ([]byte, error) {
-	x, b, err := msgp.ReadBytesZC(b)
+func (d *decoder) float64(i int, p *float64) (int, error) {
+	x, b, err := msgp.ReadFloat64Bytes(d.body[i:])
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, corrupt(err)
 	}
-	if len(x) != v.Len() {
-		return nil, corrupt(errArity)
-	}
-	copy(v.Bytes(), x)
-	return b, nil
+	*p = x
+	return d.after(b), nil
 }
 
-func decodeTime(b []byte, v reflect.Value) ([]byte, error) {
-	ms, b, err := msgp.ReadInt64Bytes(b)
+func (d *decoder) float(n *node, i int, p unsafe.Pointer) (int, error) {
+	if n.width == 8 {
+		return d.float64(i, (*float64)(p))
+	}
+	var x float64
+	i, err := d.float64(i, &x)
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, err
+	}
+	if !fitsFloat32(x) {
+		return 0, corrupt(errRange)
+	}
+	*(*float32)(p) = float32(x)
+	return i, nil
+}
+
+// fitsFloat32 reports whether x is in the range of float32, rounded or not, or
+// infinite, or NaN.
+func fitsFloat32(x float64) bool { return !(math.Abs(x) > math.MaxFloat32) || math.IsInf(x, 0) }
+
+func (d *decoder) bytes(i int, p *[]byte) (int, error) {
+	if d.isNil(i) {
+		*p = nil
+		return i + 1, nil
+	}
+	x, b, err := msgp.ReadBytesZC(d.body[i:])
+	if err != nil {
+		return 0, corrupt(err)
+	}
+	own := make([]byte, len(x))
+	copy(own, x)
+	*p = own
+	return d.after(b), nil
+}
+
+func (d *decoder) byteArray(i int, p []byte) (int, error) {
+	x, b, err := msgp.ReadBytesZC(d.body[i:])
+	if err != nil {
+		return 0, corrupt(err)
+	}
+	if len(x) != len(p) {
+		return 0, corrupt(errArity)
+	}
+	copy(p, x)
+	return d.after(b), nil
+}
+
+func (d *decoder) time(i int, p *time.Time) (int, error) {
+	ms, i, err := d.int64(i)
+	if err != nil {
+		return 0, err
 	}
 	if ms < firstMilli || ms > lastMilli {
-		return nil, corrupt(errRange)
+		return 0, corrupt(errRange)
 	}
-	*v.Addr().Interface().(*time.Time) = time.UnixMilli(ms).UTC()
-	return b, nil
+	*p = time.UnixMilli(ms).UTC()
+	return i, nil
 }
 
-// decodeMarshaled reads the text of a type that unmarshals itself. A nil is its
-// zero value, whether or not the type has a nil: no text was ever made for it.
-func decodeMarshaled(n *node, b []byte, v reflect.Value) ([]byte, error) {
-	if isNil(b) {
+// marshaled reads the text of a type that unmarshals itself. A nil is its zero
+// value, whether or not the type has a nil: no text was ever made for it. The value
+// is handed to the methods by reflection.
+func (d *decoder) marshaled(n *node, i int, p unsafe.Pointer) (int, error) {
+	v := reflect.NewAt(n.typ, p).Elem()
+	if d.isNil(i) {
 		v.SetZero()
-		return b[1:], nil
+		return i + 1, nil
 	}
-	text, b, err := msgp.ReadStringZC(b)
+	from, end, err := d.span(i)
 	if err != nil {
-		return nil, corrupt(err)
+		return 0, err
 	}
-	if err := n.form.unmarshal(text, v); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return end, n.form.unmarshal(d.body[from:end], v)
 }
