@@ -224,6 +224,9 @@ func (c *checker) fragmentRequest(l driver.Lookup, a anchor) (r request, skip st
 	if f.typ == foreignField {
 		r.field = f.key()
 	}
+	if ok {
+		r.anchor = r.kind.anchorKey(r.typ, r.id)
+	}
 	if !ok || r.anchor != l.Anchor || r.field != l.Field {
 		return r, skipUnknown
 	}

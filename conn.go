@@ -34,6 +34,7 @@ func (c conn) fetch(ctx context.Context, reqs []request, fresh Freshness) (err e
 		defer c.fetched(span, time.Now(), reqs, reqs[0].access(), fresh, &err)
 	}
 	if c.peek != nil {
+		name(reqs)
 		return c.peek.fetch(ctx, c, reqs, fresh)
 	}
 	if c.tx != nil {

@@ -143,7 +143,9 @@ func FuzzFragmentRequest(f *testing.F) {
 	foreign := k.objectRequest("a")
 	foreign.field = field{typ: foreignField, fingerprint: k.fingerprint}.key()
 	f.Add("\x95\xa2db\xa2ns\xd0\x03\xa5rates\xa10", "") // a number in another encoding
-	for _, r := range append(seeds, foreign) {
+	seeds = append(seeds, foreign)
+	name(seeds)
+	for _, r := range seeds {
 		f.Add(r.anchor, r.field)
 		_, a, err := readAnchor(r.anchor)
 		if err != nil {

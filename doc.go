@@ -152,7 +152,7 @@
 // combination of values of an index, sees every write that was acknowledged before it
 // began, by whichever process, and never a value that was not the committed one at some
 // moment of the read: reads are linearizable with respect to the writes made through
-// graphcache. A query over several anchors may combine states from before and after a
+// graphcache. With a near cache that is true of reads that are [Shared]; see below. A query over several anchors may combine states from before and after a
 // write that happens meanwhile, and so may [EdgeKind.GetMany] on a list that is longer
 // than its cached prefix; a [Tx] that commits does not. An object that a query returns
 // has matched its last Where in the state in which it is returned.
@@ -193,6 +193,30 @@
 //     of backends/memory never does this.
 //   - Records are changed by something else than graphcache, or by a graph that does
 //     not use this cache: see below.
+//
+// # Near cache
+//
+// With Options.NearCache a process keeps what it has read from the cache in its own memory,
+// objects decoded, and answers reads that are [Cached] from there. [ObjectKind.GetInto] then
+// costs a map look-up and a copy. Such reads are not linearizable:
+//
+//   - They see every write of their own process as soon as it is acknowledged.
+//   - They see every write of another process NearCache.MaxStale after it was acknowledged,
+//     1 second by default, at the latest. Mostly it takes as long as a message takes through
+//     Redis, less than a millisecond. Redis tells every process of what is marked; the process
+//     makes sure of that way eight times in MaxStale, and serves nothing from the near cache
+//     when it could not.
+//   - To that come two LookPeriods if the writer could not reach the cache (the first of the
+//     exceptions above), and the time for which the reading process itself was stopped or
+//     not scheduled, since no clock is read for a hit.
+//   - Two reads may be answered by different caches, so one may see less than another did a
+//     moment before, within the same bound.
+//
+// A read that must see what has just happened elsewhere is [Shared], or [Query.Shared]; one
+// in a transaction reads the store as ever. What a writer decides does not depend on the near
+// cache: [ObjectKind.Update] and conditional writes compare with the store. All processes that
+// share a cache must be of a version that has the near cache before one of them uses it.
+// Stats counts NearHits and, in Near, the notices and the times that they may have been lost.
 //
 // # Outages
 //

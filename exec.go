@@ -156,10 +156,14 @@ func (x *exec) edges(h *hop, starts []string) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rows []row
+	total := 0
+	for _, l := range lists {
+		total += l.to - l.from
+	}
+	rows := make([]row, 0, total)
 	for i, l := range lists {
-		for _, e := range l {
-			rows = append(rows, row{edge: e, near: starts[i]})
+		for n, far := range l.list.ends(l.from, l.to) {
+			rows = append(rows, row{edge: edge{far: far, ms: l.list.time(n), data: l.list.data(n)}, near: starts[i]})
 		}
 	}
 	if h.distinct {
@@ -192,12 +196,12 @@ func window(rows []row, offset, limit int) []row {
 
 // lists returns the first edges of each object's list that are within the hop's
 // times, at most limit of each, if that is not 0.
-func (x *exec) lists(h *hop, starts []string, s span) ([][]edge, error) {
-	lists := make([][]edge, len(starts))
+func (x *exec) lists(h *hop, starts []string, s span) ([]listed, error) {
+	lists := make([]listed, len(starts))
 	var beyond []int
 	err := x.prefixes(h, starts, &s, func(i int, l edgeList) {
 		if from, to, ok := l.answer(s); ok {
-			lists[i] = l.slice(from, to)
+			lists[i] = listed{l, from, to}
 		} else {
 			beyond = append(beyond, i)
 		}
@@ -240,7 +244,7 @@ func (x *exec) prefixes(h *hop, starts []string, need *span, use func(i int, l e
 }
 
 // spans fetches what prefixes did not answer.
-func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]edge) error {
+func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists []listed) error {
 	k, err := x.c.g.boundEdge(h.edge)
 	if err != nil {
 		return err
@@ -253,7 +257,7 @@ func (x *exec) spans(h *hop, starts []string, beyond []int, s span, lists [][]ed
 		return err
 	}
 	for i, n := range beyond {
-		lists[n] = reqs[i].list.slice(0, reqs[i].list.len())
+		lists[n] = listed{list: reqs[i].list, to: reqs[i].list.len()}
 	}
 	return nil
 }

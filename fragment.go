@@ -24,7 +24,7 @@ type request struct {
 	kind   *boundKind
 	id     string // the object, or the one whose edges are asked for, or that of the anchor
 	typ    anchorType
-	anchor string // key
+	anchor string // key, once it is needed: see name
 	field  string // key, empty for the primary fragment
 	// direct requests are answered by the store and not cached: no anchor covers
 	// what they depend on. Their field says what they ask for.
@@ -96,9 +96,44 @@ func (r *request) isCount() bool {
 
 var errCount = errors.New("graphcache: malformed count")
 
+// name makes the keys of the requests' anchors, in one allocation.
+func name(reqs []request) {
+	var buf [512]byte // on the stack: enough for a few
+	b := buf[:0]
+	for i := range reqs {
+		if r := &reqs[i]; r.anchor == "" && r.way != wayNear {
+			b = msgp.AppendString(append(b, r.kind.prefixes[r.typ]...), r.id)
+		}
+	}
+	if len(b) == 0 {
+		return
+	}
+	keys := string(b)
+	for i := range reqs {
+		if r := &reqs[i]; r.anchor == "" && r.way != wayNear {
+			n := len(r.kind.prefixes[r.typ]) + stringSize(r.id)
+			r.anchor, keys = keys[:n], keys[n:]
+		}
+	}
+}
+
+// stringSize returns how many bytes a string has in MessagePack.
+func stringSize(s string) int {
+	switch n := len(s); {
+	case n < 1<<5:
+		return 1 + n
+	case n < 1<<8:
+		return 2 + n
+	case n < 1<<16:
+		return 3 + n
+	default:
+		return 5 + n
+	}
+}
+
 // objectRequest asks for one object.
 func (k *boundKind) objectRequest(id string) request {
-	return request{kind: k, id: id, typ: objectAnchor, anchor: k.anchorKey(objectAnchor, id), op: driver.GetObjects}
+	return request{kind: k, id: id, typ: objectAnchor, op: driver.GetObjects}
 }
 
 // listRequest asks for the prefix of a list, long enough for the span if a prefix
@@ -117,8 +152,7 @@ func (k *boundKind) listRequest(d driver.Direction, id string, need span) reques
 func (k *boundKind) probeRequest(d driver.Direction, id string) request {
 	t := edgesAnchor(d)
 	return request{
-		kind: k, id: id, typ: t, anchor: k.anchorKey(t, id),
-		op: driver.ListEdges, size: shortPrefix,
+		kind: k, id: id, typ: t, op: driver.ListEdges, size: shortPrefix,
 	}
 }
 
@@ -131,7 +165,7 @@ func (s span) beyondPrefix() bool {
 func (k *boundKind) spanRequest(d driver.Direction, id string, s span) request {
 	t := edgesAnchor(d)
 	f := field{typ: spanField, fingerprint: k.fingerprint, span: s}
-	return request{kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(), op: driver.ListEdges, span: s}
+	return request{kind: k, id: id, typ: t, field: f.key(), op: driver.ListEdges, span: s}
 }
 
 // countRequest asks for the number of edges between the span's bounds.
@@ -139,14 +173,14 @@ func (k *boundKind) countRequest(d driver.Direction, id string, s span) request 
 	t := edgesAnchor(d)
 	s.offset, s.limit = 0, 0
 	f := field{typ: countField, fingerprint: k.fingerprint, span: s}
-	return request{kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(), op: driver.CountEdges, span: s}
+	return request{kind: k, id: id, typ: t, field: f.key(), op: driver.CountEdges, span: s}
 }
 
 // endRequest asks for the edge to one far end.
 func (k *boundKind) endRequest(d driver.Direction, id, end string) request {
 	t := edgesAnchor(d)
 	f := field{typ: endField, fingerprint: k.fingerprint, end: end}
-	return request{kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(), op: driver.GetEdges, end: end}
+	return request{kind: k, id: id, typ: t, field: f.key(), op: driver.GetEdges, end: end}
 }
 
 // indexRequest asks for the objects whose entry in an index starts with the values: the
@@ -154,8 +188,7 @@ func (k *boundKind) endRequest(d driver.Direction, id, end string) request {
 func (k *boundKind) indexRequest(ix *index, values []driver.Value) request {
 	id := ix.anchorID(values)
 	return request{
-		kind: k, id: id, typ: indexAnchor, anchor: k.anchorKey(indexAnchor, id),
-		op: driver.FindObjects, size: longPrefix, search: &search{filter: ix.filter(values)},
+		kind: k, id: id, typ: indexAnchor, op: driver.FindObjects, size: longPrefix, search: &search{filter: ix.filter(values)},
 		index: ix, values: values,
 	}
 }
@@ -186,8 +219,7 @@ func (k *boundKind) searchRequest(t anchorType, id string, h *hop, count bool) r
 	c := hop{where: h.where, order: h.order, after: s.after}
 	f.end = string(appendValues(c.appendKey(nil), c.after))
 	return request{
-		kind: k, id: id, typ: t, anchor: k.anchorKey(t, id), field: f.key(),
-		op: driver.FindObjects, span: f.span, search: s,
+		kind: k, id: id, typ: t, field: f.key(), op: driver.FindObjects, span: f.span, search: s,
 	}
 }
 

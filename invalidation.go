@@ -496,7 +496,8 @@ func (m *mutation) release(ctx context.Context) protocol.WriteEvent {
 	outcomes, err := opts.Cache.Release(ctx, releases)
 	m.g.shared.countCacheError(err)
 	m.tries++
-	if m.late {
+	if slices.ContainsFunc(outcomes, func(o driver.Outcome) bool { return o != driver.Done }) || len(outcomes) < len(releases) {
+		// Without the mark this process may have kept what it read before the write.
 		m.g.shared.heldHere(m.keys)
 	}
 	confirmed := err == nil

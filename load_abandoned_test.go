@@ -108,6 +108,7 @@ func TestAbandonedLoads(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const readers = 300
 				e, gate, busy, ids := abandonedHang(t, tt.set...)
+				synctest.Wait() // the gate has one of the busy loads; both are to be there
 				before := bubble.Goroutines()
 				ctx, cancel := context.WithCancel(t.Context())
 				var waits []func() error

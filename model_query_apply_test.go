@@ -139,6 +139,9 @@ func (m *mqRun) write(c graphcache.Conn, view mqView, op mqOp) error {
 	if m.setup.vague && errors.As(wantErr, new(*mqTaken)) {
 		return nil // and what the store says of it is not known
 	}
+	if errors.Is(wantErr, errMQOrder) {
+		return nil
+	}
 	kind := op.Kind
 	if op.Query != nil {
 		kind = view.end(*op.Query).name
@@ -256,6 +259,10 @@ func mqInPlace(k *mqObjects, changes []mqSet) bool {
 	})
 }
 
+// errMQOrder leaves out a bulk write of which the order decides what is written: an object
+// takes a unique value that another one gives up.
+var errMQOrder = errors.New("it depends on the order")
+
 // writeAll does a bulk write.
 func (m *mqRun) writeAll(c graphcache.Conn, view mqView, op mqOp) (do func() (string, error), want string, wantErr error) {
 	k := view.end(*op.Query)
@@ -293,13 +300,20 @@ func (m *mqRun) writeAll(c graphcache.Conn, view mqView, op mqOp) (do func() (st
 		}
 		changed = append(changed, o)
 	}
+	refused := map[string]bool{} // in the other order
+	if op.What != "delete all" {
+		backward := mqView{view.mqWorld.clone(), view.mqVersion}
+		for _, o := range slices.Backward(changed) {
+			refused[o.ID] = backward.store(k, o) != nil
+		}
+	}
 	suffix := ""
 	for _, o := range changed {
 		err := error(nil)
 		if op.What == "delete all" {
 			err = view.delete(k, o.ID)
-		} else {
-			err = view.store(k, o)
+		} else if err = view.store(k, o); refused[o.ID] != (err != nil) {
+			return do, "", errMQOrder
 		}
 		if err != nil && m.setup.vague {
 			return do, "", err

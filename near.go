@@ -154,7 +154,7 @@ func newNear(s *shared) *near {
 			for i := range e.more {
 				bytes += e.more[i].bytes
 			}
-			return uint32(min(bytes, math.MaxUint32))
+			return uint32(min(bytes, math.MaxInt32))
 		},
 		Executor: func(f func()) { f() },
 	})
@@ -190,6 +190,41 @@ func (n *near) find(k *boundKind, t anchorType, id, field string) *nearValue {
 	}
 	return v
 }
+
+// near returns what the near cache has of an object, nil if it has nothing or is not to be
+// asked: the short way for a read that nobody traces.
+func (c conn) near(k *objectKind, id string, fresh []Freshness) *nearValue {
+	n := c.g.shared.near
+	if n == nil || len(fresh) > 0 && fresh[0] != Cached || !c.untraced() {
+		return nil
+	}
+	b := c.g.objects[k]
+	if b == nil {
+		return nil
+	}
+	v := n.find(b, objectAnchor, id, "")
+	if v != nil {
+		b.counters.nearHits.add()
+	}
+	return v
+}
+
+// nearList returns the prefix of an object's list that the near cache has. If it answers
+// the read, that is to be counted.
+func (c conn) nearList(k *boundKind, d driver.Direction, id string, fresh Freshness) (l edgeList, ok bool) {
+	n := c.g.shared.near
+	if n == nil || fresh != Cached || !c.untraced() {
+		return l, false
+	}
+	if v := n.find(k, edgesAnchor(d), id, ""); v != nil {
+		return v.value.list, true
+	}
+	return l, false
+}
+
+// untraced reports whether nobody is told how a read is answered, and nothing but the
+// caches may have to.
+func (c conn) untraced() bool { return c.tx == nil && c.peek == nil && c.g.shared.opts.Tracer == nil }
 
 // answer answers the requests that it can, and notes for the others what may be kept of
 // their answers. It reports whether all are answered.

@@ -116,10 +116,13 @@ func (k *ObjectKind[T]) declareIn(s *Schema) { s.objects = append(s.objects, k.c
 // to read the store, or [Shared] to pass by the near cache; the default is [Cached].
 func (k *ObjectKind[T]) Get(ctx context.Context, c Conn, id ID[T], fresh ...Freshness) (*T, error) {
 	conn := c.conn()
-	if near := nearObject[T](conn, k.core, string(id), fresh); near != nil {
-		o := new(T)
-		*o = *near
-		return o, nil
+	if v := conn.near(k.core, string(id), fresh); v != nil {
+		if near, ok := v.object.(*T); ok {
+			o := new(T)
+			*o = *near
+			return o, nil
+		}
+		return nearObject[T](k.core, string(id), v)
 	}
 	return k.get(ctx, conn, string(id), freshness(fresh))
 }
@@ -132,37 +135,29 @@ func (k *ObjectKind[T]) GetInto(ctx context.Context, c Conn, id ID[T], into *T, 
 		return fmt.Errorf("%w: get %s %q into nil", ErrInvalid, k.core.name, string(id))
 	}
 	conn := c.conn()
-	o := nearObject[T](conn, k.core, string(id), fresh)
-	if o == nil {
-		var err error
-		if o, err = k.get(ctx, conn, string(id), freshness(fresh)); err != nil {
-			return err
-		}
+	var o *T
+	var err error
+	if v := conn.near(k.core, string(id), fresh); v == nil {
+		o, err = k.get(ctx, conn, string(id), freshness(fresh))
+	} else if near, ok := v.object.(*T); ok {
+		o = near
+	} else {
+		o, err = nearObject[T](k.core, string(id), v)
 	}
-	*into = *o
-	return nil
+	if err == nil {
+		*into = *o
+	}
+	return err
 }
 
-// nearObject returns an object of the near cache, which the caller must not change; nil if
-// there is none that can be copied.
-func nearObject[T any](c conn, k *objectKind, id string, fresh []Freshness) *T {
-	n := c.g.shared.near
-	if n == nil || c.tx != nil || c.peek != nil || c.g.shared.opts.Tracer != nil || len(fresh) > 0 && fresh[0] != Cached {
-		return nil
+// nearObject makes an object of what the near cache has, which is not to be copied.
+func nearObject[T any](k *objectKind, id string, v *nearValue) (o *T, err error) {
+	defer wrap(&err, "get", k.name, id)
+	o, err = decodeObject[T](k, id, &v.value)
+	if err == nil && o == nil {
+		err = ErrNotFound
 	}
-	b := c.g.objects[k]
-	if b == nil {
-		return nil
-	}
-	v := n.find(b, objectAnchor, id, "")
-	if v == nil {
-		return nil
-	}
-	o, _ := v.object.(*T)
-	if o != nil {
-		b.counters.nearHits.add()
-	}
-	return o
+	return o, err
 }
 
 // get fetches the object.

@@ -42,6 +42,7 @@ func (g *Graph) fetch(ctx context.Context, reqs []request, fresh Freshness) erro
 	if near != nil && near.answer(reqs) {
 		return nil
 	}
+	name(reqs)
 	cached := g.conn().cached(fresh)
 	if cached {
 		g.bypass(reqs)
@@ -119,6 +120,7 @@ func firstError(reqs []request) error {
 // lookup reads all requests from the cache, and once more those whose primary value
 // is in another schema's layout. The error says that the cache has not answered all.
 func (g *Graph) lookup(ctx context.Context, reqs []request) error {
+	name(reqs)
 	err := g.look(ctx, reqs, func(r *request) bool { return !r.direct && !r.bypass && r.way != wayNear })
 	for i := range reqs {
 		if reqs[i].foreign {

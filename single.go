@@ -35,6 +35,12 @@ func (c conn) edgesOf(ctx context.Context, kind *edgeKind, d driver.Direction, i
 	if err != nil {
 		return l, err
 	}
+	if near, ok := c.nearList(k, d, id, fresh); ok {
+		if from, to, ok := near.answer(s); ok {
+			k.counters.nearHits.add()
+			return listed{near, from, to}, nil
+		}
+	}
 	one := idleRequests.Get().(*[1]request)
 	defer free(one)
 	if c.cached(fresh) {
@@ -61,6 +67,12 @@ func (c conn) countOf(ctx context.Context, kind *edgeKind, d driver.Direction, i
 	k, err := c.boundList(kind, d, id)
 	if err != nil {
 		return 0, err
+	}
+	if near, ok := c.nearList(k, d, id, fresh); ok {
+		if from, to, ok := near.answer(span{high: s.high, low: s.low}); ok {
+			k.counters.nearHits.add()
+			return s.within(to - from), nil
+		}
 	}
 	one := idleRequests.Get().(*[1]request)
 	defer free(one)
@@ -100,6 +112,12 @@ func (c conn) edgeTo(ctx context.Context, kind *edgeKind, id, end string, fresh 
 		return nil, err
 	}
 	d := kind.direction(driver.Out)
+	if near, ok := c.nearList(k, d, id, fresh); ok {
+		if e, ok := near.edgeTo(end); ok {
+			k.counters.nearHits.add()
+			return e, nil
+		}
+	}
 	one := idleRequests.Get().(*[1]request)
 	defer free(one)
 	if c.cached(fresh) {
@@ -107,12 +125,8 @@ func (c conn) edgeTo(ctx context.Context, kind *edgeKind, id, end string, fresh 
 		if err := c.fetch(ctx, one[:], fresh); err != nil {
 			return nil, err
 		}
-		l := one[0].list
-		if i := l.find(end); i >= 0 {
-			return &edge{far: end, ms: l.time(i), data: l.data(i)}, nil
-		}
-		if l.complete() {
-			return nil, nil
+		if e, ok := one[0].list.edgeTo(end); ok {
+			return e, nil
 		}
 	}
 	one[0] = k.endRequest(d, id, end)
@@ -123,6 +137,14 @@ func (c conn) edgeTo(ctx context.Context, kind *edgeKind, id, end string, fresh 
 		return &edge{far: end, ms: l.time(0), data: l.data(0)}, nil
 	}
 	return nil, nil
+}
+
+// edgeTo returns the edge to a far end, nil if there is none, and whether the list can tell.
+func (l edgeList) edgeTo(end string) (e *edge, ok bool) {
+	if i := l.find(end); i >= 0 {
+		return &edge{far: end, ms: l.time(i), data: l.data(i)}, true
+	}
+	return nil, l.complete()
 }
 
 // boundList returns the kind as the graph uses it, if the ID is one from which its edges

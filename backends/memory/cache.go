@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -312,6 +313,7 @@ func (c *Cache) obtainLocked(e *entry, anchor string) *entry {
 	if e != nil {
 		return e
 	}
+	anchor = strings.Clone(anchor) // it may be a part of something large
 	e = &entry{anchor: anchor}
 	c.entries[anchor] = e
 	return e

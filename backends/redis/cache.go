@@ -74,23 +74,28 @@ func (c *Cache) OnRewind(f func(since time.Time)) (stop func()) { return c.b.wat
 // for a secondary fragment, one for a primary one. Entries whose state depends on the
 // clock take another one: held ones that have a stamp.
 func (c *Cache) Lookup(ctx context.Context, lookups []driver.Lookup) ([]driver.Entry, error) {
-	n := len(lookups)
+	n, size := len(lookups), 2*len(lookups) // of calls, and of their arguments
 	for i := range lookups {
 		if lookups[i].Field != "" {
-			n++
+			n, size = n+1, size+5
 		}
 	}
-	calls := make([]call, 0, n)
+	calls, args := make([]call, 0, n), make([]any, 0, size)
+	// One array for the arguments of all calls.
+	add := func(arg ...any) {
+		begin := len(args)
+		args = append(args, arg...)
+		calls = append(calls, plainCall(args[begin:len(args):len(args)]))
+	}
 	for i := range lookups {
 		l := &lookups[i]
 		key := c.b.key(l.Anchor, entrySuffix)
 		if l.Field == "" {
-			calls = append(calls, plain("get", key))
+			add("get", key)
 			continue
 		}
-		calls = append(calls,
-			plain("getrange", key, 0, headerLen-1),
-			plain("hget", c.b.key(l.Anchor, hashSuffix), l.Field))
+		add("getrange", key, 0, headerLen-1)
+		add("hget", c.b.key(l.Anchor, hashSuffix), l.Field)
 	}
 	if err := c.b.do(ctx, readLane, calls); err != nil {
 		return nil, err

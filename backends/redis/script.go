@@ -51,8 +51,12 @@ func (once) NoRetry() bool { return true }
 // argument.
 func plain(command, key string, args ...any) call {
 	all := make([]any, 0, 2+len(args))
-	all = append(append(all, command, key), args...)
-	return call{key: key, cmd: goredis.NewStringCmd(noContext, all...), size: sizeOf(all)}
+	return plainCall(append(append(all, command, key), args...))
+}
+
+// plainCall is plain with the command and its arguments in one slice, which it keeps.
+func plainCall(args []any) call {
+	return call{key: args[1].(string), cmd: goredis.NewStringCmd(noContext, args...), size: sizeOf(args)}
 }
 
 // run returns a call of a script.
