@@ -8,12 +8,17 @@ SOAK     ?= 20
 SOAKTIME ?= 8m
 SCALE    ?= 20
 UNRACED  := internal/(protocol|outage|rollout|plan)$$|examples/(flights|gates|sampling)$$
+BENCH       ?= .
+BENCHTIME   ?= 0.2s
+BENCHROUNDS ?= 6
+BENCHED     ?= . ./backends/redis
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # No test is skipped for want of a server.
 export GRAPHCACHE_REQUIRE_SERVERS := 1
 
-.PHONY: test servers lint fuzz bench soak
+.PHONY: test servers lint fuzz bench benchstat soak
 
 # The files for Go 1.27 are of a language that the gofmt of Go 1.26 does not know.
 # Shuffled runs are never taken from the test cache, which could not tell that the
@@ -57,10 +62,36 @@ fuzz:
 		done; \
 	done
 
-# The comparison with other ways is a module of its own, so that those are in no other.
+# The comparison with other ways is a module of its own, so that those are in no other. It
+# takes less than a quarter of an hour on two processors, and 8 GB of memory, most of which the
+# compiler takes for a program of 100 kinds; SHORT=1 only shows that it works, in a file of its own.
 bench: servers
-	go test -run='^$$' -bench=. ./...
-	cd benchmarks && go run .
+	cd benchmarks && go run . -results $(if $(SHORT),$${TMPDIR:-/tmp}/RESULTS.md -short,RESULTS.md)
+
+# The benchmarks of packages at another commit and here, in turns: what differs, and how
+# surely. BENCH and BENCHTIME are those of go test. Compiling both takes minutes.
+benchstat: servers
+	@[[ -n "$(BASE)" ]] || { echo "make benchstat BASE=<commit>" >&2; exit 1; }
+	@here=$$PWD; there=$$(mktemp -d); base=$$(git rev-parse --verify --quiet '$(BASE)^{commit}') || { echo "there is no commit $(BASE)" >&2; exit 1; }; \
+	trap 'git worktree remove --force "$$there/tree" || true; rm -rf "$$there"' EXIT; \
+	git worktree add --quiet --detach "$$there/tree" "$$base"; \
+	for package in $(BENCHED); do \
+		name=$$(tr -c a-z0-9 _ <<<"$$package"); \
+		(cd "$$there/tree" && go test -c -o "$$there/base.$$name" "$$package"); \
+		go test -c -o "$$there/here.$$name" "$$package"; \
+	done; \
+	for ((round = 1; round <= $(BENCHROUNDS); round++)); do \
+		sides="base here"; ((round % 2)) || sides="here base"; \
+		for package in $(BENCHED); do \
+			name=$$(tr -c a-z0-9 _ <<<"$$package"); \
+			for side in $$sides; do \
+				tree=$$here; [[ $$side == here ]] || tree=$$there/tree; \
+				echo "round $$round of $(BENCHROUNDS): $$package, $$side" >&2; \
+				(cd "$$tree/$$package" && "$$there/$$side.$$name" -test.run='^$$' -test.bench='$(BENCH)' -test.benchmem -test.benchtime=$(BENCHTIME) -test.timeout=1h) >>"$$there/$$side.txt"; \
+			done; \
+		done; \
+	done; \
+	go run $(BENCHSTAT) "base=$$there/base.txt" "here=$$there/here.txt"
 
 # The search of all interleavings in its large configurations, which needs minutes
 # and gigabytes; then the models at such a length that those of paths and of queries ask a

@@ -200,8 +200,8 @@
 // objects decoded, and answers reads that are [Cached] from there. [ObjectKind.GetInto] then
 // costs a map look-up and a copy. Such reads are not linearizable:
 //
-//   - They see every write of their own process as soon as it is acknowledged.
-//   - They see every write of another process NearCache.MaxStale after it was acknowledged,
+//   - They see every write made through the same graph as soon as it is acknowledged.
+//   - They see every other write NearCache.MaxStale after it was acknowledged,
 //     1 second by default, at the latest. Mostly it takes as long as a message takes through
 //     Redis, less than a millisecond. Redis tells every process of what is marked; the process
 //     makes sure of that way eight times in MaxStale, and serves nothing from the near cache

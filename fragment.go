@@ -55,7 +55,8 @@ type request struct {
 	claimed    bool // the cache expects its load
 	keep       bool // the near cache may keep the answer, while its stripe is told of nothing
 	told       uint64
-	foreign    bool // the primary value has another schema's layout: look in the field
+	asked      string // the field by which the near cache is asked for it: a foreign one is the reader's affair
+	foreign    bool   // the primary value has another schema's layout: look in the field
 	flight     *flight
 	leads      bool // this request's caller started the flight
 	way        way  // for tracing

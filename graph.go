@@ -128,6 +128,9 @@ func Open(ctx context.Context, schema *Schema, store driver.Store, opts *Options
 	s.journal.init()
 	s.registry.init(s)
 	s.ledger, _ = store.(driver.Ledger)
+	if o.NearCache != nil {
+		s.near = newNear(s)
+	}
 	if err := s.openLedger(ctx); err != nil {
 		return nil, err
 	}

@@ -363,6 +363,9 @@ func (m *mutation) hold(ctx context.Context, start time.Time) protocol.WriteEven
 		holds[i] = driver.Hold{Anchor: key, Token: m.token, TTL: opts.HoldTTL}
 	}
 	if time.Since(start) >= opts.HoldTimeout && m.journals() {
+		if m.err == nil {
+			m.err = fmt.Errorf("%w: a write has waited for %v before its holds", ErrUnavailable, time.Since(start))
+		}
 		return protocol.HoldsFailed // the caller has waited long enough
 	}
 	outcomes, err := opts.Cache.Hold(ctx, holds)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,9 +22,9 @@ import (
 // default, and a negative value is refused with [ErrInvalid].
 //
 // The near cache answers reads that are [Cached], as reads are by default, and no others.
-// They may be older than what the shared cache has: by MaxStale, see there. What this
-// process has written itself they show at once. A graph of which a read must be
-// linearizable asks for it with [Shared].
+// They may be older than what the shared cache has: by MaxStale, see there. What was
+// written through the same [Graph], or one of its namespaces, they show at once; two graphs
+// in one process are as two processes. A read that must be linearizable is [Shared].
 type NearCache struct {
 	// MaxBytes bounds the values, the decoded objects and an estimate of what it takes to
 	// keep them. Beyond it what was used least is evicted. Default 64 MiB.
@@ -36,9 +37,9 @@ type NearCache struct {
 	//
 	// Two things come on top of it: two LookPeriods for writes that were acknowledged while
 	// their process could not reach the shared cache ([Ack]), and the time for which this
-	// process was stopped, or not scheduled, in the middle of a read.
+	// process was stopped, or did not get to run what keeps the near cache up to date.
 	MaxStale time.Duration
-	// TTL is how long a value is kept. The time that it has been in the shared cache comes
+	// TTL is how long a value is kept, give or take an eighth. The time that it has been in the shared cache comes
 	// on top, so it adds to Options.TTL where that bounds an exception. Default 1 minute, or
 	// Options.TTL if that is less.
 	TTL time.Duration
@@ -248,7 +249,7 @@ func (n *near) answer(reqs []request) bool {
 		all = false
 		// Before the time: should the notices be lost in between, either the count has
 		// moved or the time is 0.
-		r.told = n.stripe(r.nearKey()).told.Load()
+		r.told, r.asked = n.stripe(r.nearKey()).told.Load(), r.field
 		r.keep = n.now.Load() != 0
 	}
 	return all
@@ -265,16 +266,20 @@ func (n *near) keepHits(reqs []request) {
 
 // keep keeps the answer that the shared cache has for the request, or has accepted from it.
 func (n *near) keep(r *request, v value) {
-	key := r.nearKey()
-	entry := nearValue{field: r.field, generation: r.generation, value: v, bytes: len(v.body) + len(r.field)}
+	entry := nearValue{field: r.asked, generation: r.generation, value: v, bytes: len(v.body) + len(r.asked)}
 	if int64(entry.bytes) > n.opts.MaxBytes/64 {
 		return
 	}
-	if r.typ == objectAnchor && r.field == "" && r.kind.object.copied != nil {
-		entry.object = r.kind.object.copied(r.id, &v)
+	key := r.nearKey()
+	s := n.stripe(key)
+	if s.told.Load() != r.told {
+		return // before the work
+	}
+	key.id = strings.Clone(key.id) // it may be a part of something large
+	if r.typ == objectAnchor && r.asked == "" && r.kind.object.copied != nil {
+		entry.object = r.kind.object.copied(key.id, &v)
 		entry.bytes += len(v.body) + int(r.kind.object.typ.Size())
 	}
-	s := n.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := n.now.Load()
@@ -283,11 +288,15 @@ func (n *near) keep(r *request, v value) {
 	}
 	entry.expires = now + int64(n.opts.TTL)
 	kept := &nearEntry{nearValue: entry}
+	add := func(v nearValue) {
+		if v.field != r.asked && len(kept.more) < nearFields-1 {
+			kept.more = append(kept.more, v)
+		}
+	}
 	if old, ok := n.entries.GetEntryQuietly(key); ok {
-		for _, v := range append([]nearValue{old.Value.nearValue}, old.Value.more...) {
-			if v.field != r.field && len(kept.more) < nearFields-1 {
-				kept.more = append(kept.more, v)
-			}
+		add(old.Value.nearValue)
+		for _, v := range old.Value.more {
+			add(v)
 		}
 	}
 	n.entries.Set(key, kept)
@@ -302,8 +311,8 @@ func (n *near) Held(anchor string) {
 	}
 	s := n.shared
 	space, a, err := readAnchor(anchor)
-	if err != nil {
-		s.opts.Logger.Warn("graphcache: the cache told of an anchor that is none: all of the near cache is dropped", "error", err)
+	if err != nil { // of a program that writes other keys, or of none
+		n.losses.Add(1)
 		n.dropAll()
 		return
 	}
@@ -343,26 +352,26 @@ func (n *near) dropAll() {
 func (n *near) Current(at time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.current = max(n.current, int64(at.Sub(n.shared.looks.start)), 1)
+	now := n.shared.looks.now()
+	n.current = max(n.current, min(int64(at.Sub(n.shared.looks.start)), now), 1)
 	n.renewLocked()
 }
 
 // Lost implements driver.Notices.
 func (n *near) Lost() {
 	n.losses.Add(1)
-	n.mu.Lock()
+	n.mu.Lock() // until all is gone: it must not be served again before
+	defer n.mu.Unlock()
 	n.current = 0
 	n.renewLocked()
-	n.mu.Unlock()
 	n.dropAll()
 }
 
-// startNear makes the near cache, if there is to be one, and keeps it up to date.
+// startNear keeps the near cache up to date, if there is one.
 func (s *shared) startNear() {
-	if s.opts.NearCache == nil {
+	if s.near == nil {
 		return
 	}
-	s.near = newNear(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -397,7 +406,7 @@ const nearBeats = 8
 func (n *near) run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { n.listen(ctx) })
-	tick := time.NewTicker(n.opts.MaxStale / nearBeats)
+	tick := time.NewTicker(min(n.opts.MaxStale, max(n.opts.TTL, leastStale)) / nearBeats)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
@@ -422,7 +431,7 @@ func (n *near) listen(ctx context.Context) {
 			return
 		}
 		n.shared.opts.Logger.WarnContext(ctx, "graphcache: the near cache is not served: the cache does not tell what changes", "error", err)
-		_ = sleep(ctx, n.opts.MaxStale+rand.N(n.opts.MaxStale))
+		_ = sleep(ctx, time.Second+rand.N(time.Second))
 	}
 }
 

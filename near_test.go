@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -171,6 +173,43 @@ func TestNearWrites(t *testing.T) {
 	}
 }
 
+// TestNearOwnUntold: a process needs nobody to tell it of its own writes.
+func TestNearOwnUntold(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		write func(ctx context.Context, e *fixtureEngine) error
+	}{
+		{"Update", func(ctx context.Context, e *fixtureEngine) error { return e.rename(ctx, "ann", "v2") }},
+		{"Delete", func(ctx context.Context, e *fixtureEngine) error { return fixtureUsers.Delete(ctx, e, "bob") }},
+		{"Add", func(ctx context.Context, e *fixtureEngine) error { return fixtureFollows.Add(ctx, e, "ann", "bob", fixtureFollow{}) }},
+		{"UpdateAll", func(ctx context.Context, e *fixtureEngine) error {
+			_, err := fixtureUsers.ByID("ann").UpdateAll(ctx, e, func(u *fixtureUser) error { u.Age = 7; return nil })
+			return err
+		}},
+		{"Tx", func(ctx context.Context, e *fixtureEngine) error {
+			return e.Tx(ctx, func(tx *graphcache.Tx) error {
+				return fixtureUsers.Put(ctx, tx, &fixtureUser{ID: "ann", Name: "v3"})
+			})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // no time passes
+				e := nearNew(t)
+				e.seed(t, []fixtureUserID{"ann", "bob"})
+				read := func() map[string]any {
+					return e.view(t, []fixtureUserID{"ann", "bob"}, nil, graphcache.Cached)
+				}
+				e.warm(t, func() { read() })
+				e.fcache.Mute(true)
+				fixtureMust(t, tt.write(t.Context(), e))
+				if diff := cmp.Diff(e.view(t, []fixtureUserID{"ann", "bob"}, nil, graphcache.Fresh), read()); diff != "" {
+					t.Errorf("after the write (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 // TestNearStale: a process that is told nothing serves what it has for MaxStale at most,
 // and then serves nothing until it is told again.
 func TestNearStale(t *testing.T) {
@@ -250,6 +289,7 @@ func TestNearLost(t *testing.T) {
 	if got := e.Stats().Near.Losses; got != before+1 {
 		t.Errorf("%d losses, want %d", got, before+1)
 	}
+	e.served(t)
 	if got := e.name(t, "ann"); got != "v2" {
 		t.Errorf("after a loss: %q", got)
 	}
@@ -366,6 +406,12 @@ func TestNearJournal(t *testing.T) {
 			}
 			return backendtest.Fault{}
 		})
+		other.on(func(c fixtureCall) backendtest.Fault { // nor can it drain, which would tell it
+			if c.is("Hold", "Release") {
+				return backendtest.Fault{Action: backendtest.Fail}
+			}
+			return backendtest.Fault{}
+		})
 		fixtureMust(t, e.rename(t.Context(), "ann", "v2"))
 		acked := time.Now()
 		if got := e.name(t, "ann"); got != "v2" {
@@ -411,6 +457,31 @@ func nearBlind(t *testing.T, e *fixtureEngine) *graphcache.Graph {
 	return g
 }
 
+// TestNearStrict: while the store does not answer looks the near cache is served, unless the
+// graph is Strict.
+func TestNearStrict(t *testing.T) {
+	for _, strict := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			e := nearNew(t, func(o *graphcache.Options) { o.Strict, o.LookPeriod = strict, time.Second })
+			e.on(func(c fixtureCall) backendtest.Fault {
+				if c.is("Look") {
+					return backendtest.Fault{Action: backendtest.Fail}
+				}
+				return backendtest.Fault{}
+			})
+			time.Sleep(10 * time.Second)
+			if got := e.Stats().Near.Serving; got == strict {
+				t.Errorf("strict %t: served %t", strict, got)
+			}
+			e.on(nil)
+			time.Sleep(3 * time.Second)
+			if !e.Stats().Near.Serving {
+				t.Errorf("strict %t: not served when the store answers again", strict)
+			}
+		})
+	}
+}
+
 // TestNearTTL: a value is kept for the near cache's TTL.
 func TestNearTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -424,6 +495,15 @@ func TestNearTTL(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if n := e.lookups(func() { e.name(t, "ann") }); n != 1 {
 			t.Errorf("%d looked up after the end, want 1", n)
+		}
+		slow := e.another(t, func(o *graphcache.Options) {
+			o.NearCache = &graphcache.NearCache{MaxStale: time.Hour, TTL: time.Second}
+		})
+		slow.served(t)
+		slow.warm(t, func() { slow.name(t, "ann") })
+		time.Sleep(2 * time.Second)
+		if n := slow.lookups(func() { slow.name(t, "ann") }); n != 1 {
+			t.Errorf("%d looked up after the end of a TTL that is shorter than MaxStale, want 1", n)
 		}
 	})
 }
@@ -516,6 +596,132 @@ func TestNearCopies(t *testing.T) {
 	if n := e.lookups(func() { _, _ = nearShares.Get(t.Context(), e, "x") }); n > 0 {
 		t.Error("it is not in the near cache")
 	}
+}
+
+// TestNearLostHold: a write is seen at once by its own process also if the cache has lost
+// its mark meanwhile, so that what was there before was filled again, and tells nothing.
+func TestNearLostHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := nearNew(t)
+		e.seed(t, []fixtureUserID{"ann"})
+		e.warm(t, func() { e.name(t, "ann") })
+		key := e.anchors(t, func() { e.name(t, "ann", graphcache.Shared) })[0]
+		e.fcache.Mute(true)
+		gate := e.stopAt(backendtest.On("Write"))
+		wrote := fixtureGo(t, func() error { return e.rename(t.Context(), "ann", "v2") })
+		gate.await(t)
+		e.cache.Evict(key)
+		e.name(t, "ann")
+		synctest.Wait() // for the fill
+		gate.Open()
+		fixtureMust(t, wrote())
+		if got := e.name(t, "ann"); got != "v2" {
+			t.Errorf("after the write: %q", got)
+		}
+	})
+}
+
+// TestNearKeepsNoMore: the near cache does not keep what an ID was cut from.
+func TestNearKeepsNoMore(t *testing.T) {
+	const large = 256 << 10
+	e := nearNew(t)
+	var ids []fixtureUserID
+	for i := range 200 {
+		ids = append(ids, fixtureUserID(fmt.Sprint("user", i)))
+	}
+	e.seed(t, ids)
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for _, id := range ids {
+		e.warm(t, func() {
+			request := string(id) + strings.Repeat("x", large)
+			_, err := fixtureUsers.Get(t.Context(), e, fixtureUserID(request[:len(id)]))
+			fixtureMust(t, err)
+		})
+	}
+	if more := heap() - before; more > int64(len(ids))*large/4 {
+		t.Errorf("%d bytes more for %d objects, of which Stats says %d", more, len(ids), e.Stats().Near.Bytes)
+	}
+}
+
+type nearOld struct {
+	ID graphcache.ID[nearOld] `json:"id"`
+	A  string                 `json:"a"`
+}
+
+type nearNewer struct {
+	ID graphcache.ID[nearNewer] `json:"id"`
+	A  string                   `json:"a"`
+	B  string                   `json:"b"`
+}
+
+// TestNearVersions: what the cache has in another version's layout is kept as well, in this
+// one's.
+func TestNearVersions(t *testing.T) {
+	olds, news := graphcache.NewObjectKind[nearOld]("thing"), graphcache.NewObjectKind[nearNewer]("thing")
+	e := &fixtureEngine{store: memory.NewStore(nil), cache: memory.NewCache(nil)}
+	before := e.withSchema(t, graphcache.NewSchema(olds))
+	after := e.withSchema(t, graphcache.NewSchema(news), nearly)
+	after.served(t)
+	fixtureMust(t, olds.Create(t.Context(), before, &nearOld{ID: "x", A: "a"}))
+	before.warm(t, func() {
+		_, err := olds.Get(t.Context(), before, "x")
+		fixtureMust(t, err)
+	})
+	read := func() {
+		o, err := news.Get(t.Context(), after, "x")
+		fixtureMust(t, err)
+		if o.A != "a" {
+			t.Errorf("%+v", o)
+		}
+	}
+	after.warm(t, read)
+	if n := after.lookups(read); n > 0 {
+		t.Errorf("%d looked up", n)
+	}
+	fixtureMust(t, olds.Delete(t.Context(), before, "x"))
+	if _, err := news.Get(t.Context(), after, "x"); !errors.Is(err, graphcache.ErrNotFound) {
+		t.Errorf("after the other version has deleted it: %v", err)
+	}
+}
+
+// nearTold is a cache whose notices the test makes.
+type nearTold struct {
+	driver.Cache
+	told chan driver.Notices
+}
+
+func (c *nearTold) Notify(ctx context.Context, _ time.Duration, n driver.Notices) error {
+	c.told <- n
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestNearAhead: a moment that has not come yet does not keep the near cache served for
+// longer.
+func TestNearAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cache *nearTold
+		e := fixtureNew(t, nearly, func(o *graphcache.Options) {
+			cache = &nearTold{o.Cache, make(chan driver.Notices, 1)}
+			o.Cache = cache
+		})
+		n := <-cache.told
+		n.Current(time.Now().Add(time.Hour))
+		if !e.Stats().Near.Serving {
+			t.Error("not served")
+		}
+		time.Sleep(2 * time.Second)
+		if e.Stats().Near.Serving {
+			t.Error("served after two seconds of silence")
+		}
+	})
 }
 
 // TestNearAllocs: a hit costs no allocation, or that of the new object.

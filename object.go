@@ -129,7 +129,7 @@ func (k *ObjectKind[T]) Get(ctx context.Context, c Conn, id ID[T], fresh ...Fres
 
 // GetInto is [ObjectKind.Get] into a variable of the caller's, all of which it overwrites,
 // or nothing if there is an error. An object that the near cache has, and whose type has no
-// pointers, slices, maps or interfaces, costs no allocation.
+// pointers, slices, maps or interfaces, costs no allocation. A near hit does not look at ctx.
 func (k *ObjectKind[T]) GetInto(ctx context.Context, c Conn, id ID[T], into *T, fresh ...Freshness) error {
 	if into == nil {
 		return fmt.Errorf("%w: get %s %q into nil", ErrInvalid, k.core.name, string(id))

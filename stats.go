@@ -41,7 +41,7 @@ type NearStats struct {
 	Entries, Bytes int64
 	// Notices are anchors that it was told had changed, by the shared cache, by writes of
 	// this process and by looks. Losses are the times that some may not have been told, so
-	// that everything was dropped; the first is when the graph was opened.
+	// that everything was dropped, also when the caches first hear of each other.
 	Notices, Losses int64
 	// Serving says whether it is sure enough of the way of the notices to be served.
 	Serving bool

@@ -24,6 +24,7 @@ type settings struct {
 	rounds int
 	turn   time.Duration // of one way in one round
 	addr   string        // of the server
+	short  bool          // only to show that everything works
 }
 
 // experiments are what is measured, in this order.
@@ -41,6 +42,11 @@ var experiments = []struct {
 	{"outage", outage},
 	{"samplers", decisions},
 	{"streams", streaming},
+	{"channels", channels},
+	{"peers", peers},
+	{"peers-keys", peerKeys},
+	{"peers-lines", peerLines},
+	{"peers-build", peerBuilds},
 }
 
 func main() {
@@ -48,7 +54,16 @@ func main() {
 	turn := flag.Duration("turn", 300*time.Millisecond, "how long one way is measured in one round")
 	asJSON := flag.Bool("json", false, "print JSON in place of Markdown")
 	only := flag.String("run", "", "a regular `expression`: only the experiments whose names match")
+	results := flag.String("results", "", "run everything, and the load of TAO, and write a report to this `file`")
+	short := flag.Bool("short", false, "with -results: a run that only shows that it works")
 	flag.Parse()
+	if *results != "" {
+		if err := writeResults(context.Background(), *results, *only, *short); err != nil {
+			fmt.Fprintln(os.Stderr, "benchmarks:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(context.Background(), settings{rounds: *rounds, turn: *turn}, *only, *asJSON); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
 		os.Exit(1)

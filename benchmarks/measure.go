@@ -13,10 +13,11 @@ import (
 // way is one way of doing a job.
 type way struct {
 	name   string
-	op     func(i int) error // i counts the calls of a turn, by whichever goroutine
-	before func() error      // before a turn, not measured; may be nil
-	finish func() error      // at its end, measured; may be nil
-	most   int               // calls in a turn, 0 is as many as there is time for
+	op     func(i int) error                                // i counts the calls of a turn, by whichever goroutine
+	before func() error                                     // before a turn, not measured; may be nil
+	finish func() error                                     // at its end, measured; may be nil
+	most   int                                              // calls in a turn, 0 is as many as there is time for
+	remote func(callers int, d time.Duration) (turn, error) // measures a turn in another process, in place of op; may be nil
 }
 
 // turn is what one way did in one round.
@@ -59,6 +60,9 @@ func (s settings) compare(ways []way, callers int) ([][]turn, error) {
 }
 
 func (w *way) measure(callers int, d time.Duration) (t turn, err error) {
+	if w.remote != nil {
+		return w.remote(callers, d)
+	}
 	if w.before != nil {
 		if err := w.before(); err != nil {
 			return t, err

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The interfaces in this file are abilities that a [Store], or in the case of [Rewinder]
-// and [Scanner] a [Cache], may have, and [Ledger] is another; graphcache finds them by
+// The interfaces in this file are abilities that a [Store], or in the case of [Rewinder],
+// [Notifier] and [Scanner] a [Cache], may have, and [Ledger] is another; graphcache finds them by
 // type assertion, and a backend without them still works.
 
 // Transactor is a [Store] that can apply several writes as one.

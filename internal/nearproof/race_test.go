@@ -1,0 +1,5 @@
+//go:build race
+
+package nearproof_test
+
+const raceEnabled = true
