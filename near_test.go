@@ -181,7 +181,9 @@ func TestNearOwnUntold(t *testing.T) {
 	}{
 		{"Update", func(ctx context.Context, e *fixtureEngine) error { return e.rename(ctx, "ann", "v2") }},
 		{"Delete", func(ctx context.Context, e *fixtureEngine) error { return fixtureUsers.Delete(ctx, e, "bob") }},
-		{"Add", func(ctx context.Context, e *fixtureEngine) error { return fixtureFollows.Add(ctx, e, "ann", "bob", fixtureFollow{}) }},
+		{"Add", func(ctx context.Context, e *fixtureEngine) error {
+			return fixtureFollows.Add(ctx, e, "ann", "bob", fixtureFollow{})
+		}},
 		{"UpdateAll", func(ctx context.Context, e *fixtureEngine) error {
 			_, err := fixtureUsers.ByID("ann").UpdateAll(ctx, e, func(u *fixtureUser) error { u.Age = 7; return nil })
 			return err
