@@ -336,7 +336,7 @@ func isForbidden(err error) bool {
 // Cluster is closed, too.
 func (t *notifier) isClosed(ctx context.Context, err error) bool {
 	if errors.Is(err, goredis.ErrClosed) && t.b.cluster != nil {
-		err = t.b.cluster.ClusterSlots(ctx).Err()
+		err = t.b.cluster.ClusterShards(ctx).Err()
 	}
 	return errors.Is(err, goredis.ErrClosed)
 }

@@ -412,14 +412,17 @@ func TestNoticesEnd(t *testing.T) {
 		t.Cleanup(func() { b.Close(context.Background()) })
 		return b, client
 	}
+	set := func(rules ...any) {
+		do(t, s.Addr, append([]any{"acl", "setuser", "default"}, rules...)...)
+		do(t, s.Addr, "client", "kill", "type", "pubsub")
+	}
 	acl := func(rules ...any) func(*redis.Backend, *goredis.Client) error {
 		return func(*redis.Backend, *goredis.Client) error {
-			do(t, s.Addr, append([]any{"acl", "setuser", "default"}, rules...)...)
-			do(t, s.Addr, "client", "kill", "type", "pubsub")
+			set(rules...)
 			return nil
 		}
 	}
-	defer acl("allcommands", "allchannels")(nil, nil)
+	defer set("allcommands", "allchannels")
 	for _, tt := range []struct {
 		name string
 		end  func(*redis.Backend, *goredis.Client) error
@@ -432,7 +435,7 @@ func TestNoticesEnd(t *testing.T) {
 		{"no count of subscribers", acl("+publish", "-pubsub")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			acl("allcommands", "allchannels")(nil, nil)
+			set("allcommands", "allchannels")
 			b, client := connect(t)
 			ctx, w := patient(t), newWitness(t)
 			done := make(chan error, 1)
@@ -444,7 +447,7 @@ func TestNoticesEnd(t *testing.T) {
 			if err := <-done; !errors.Is(err, driver.ErrUnavailable) || ctx.Err() != nil {
 				t.Errorf("error %v, want one that wraps ErrUnavailable", err)
 			}
-			acl("allcommands", "allchannels")(nil, nil)
+			set("allcommands", "allchannels")
 			until(t, "the end of subscriptions", func() bool { return do(t, s.Addr, "pubsub", "channels") == "[]" })
 		})
 	}
