@@ -53,12 +53,12 @@ func TestAllocBudgets(t *testing.T) {
 		want   int
 	}{
 		{"Get", 6, func() (int, error) { _, err := fixtureUsers.Get(ctx, g, ann); return 1, err }, 1},
-		{"GetMany of 10", 48, func() (int, error) { m, err := fixtureUsers.GetMany(ctx, g, ids[:10]); return len(m), err }, 10},
-		{"edge Get", 12, func() (int, error) { _, err := fixtureFollows.Get(ctx, g, ann, ids[99]); return 1, err }, 1},
-		{"Count", 10, func() (int, error) { return fixtureWrote.Count(ctx, g, ids[0]) }, 1},
-		{"one hop, 100 IDs", 120, func() (int, error) { l, err := out.IDs(ctx, g); return len(l), err }, 100},
-		{"one hop, 100 objects", 440, func() (int, error) { l, err := out.All(ctx, g); return len(l), err }, 100},
-		{"two hops, 100 objects", 758, func() (int, error) { l, err := twoHops.All(ctx, g); return len(l), err }, 100},
+		{"GetMany of 10", 39, func() (int, error) { m, err := fixtureUsers.GetMany(ctx, g, ids[:10]); return len(m), err }, 10},
+		{"edge Get", 7, func() (int, error) { _, err := fixtureFollows.Get(ctx, g, ann, ids[99]); return 1, err }, 1},
+		{"Count", 4, func() (int, error) { return fixtureWrote.Count(ctx, g, ids[0]) }, 1},
+		{"one hop, 100 IDs", 112, func() (int, error) { l, err := out.IDs(ctx, g); return len(l), err }, 100},
+		{"one hop, 100 objects", 345, func() (int, error) { l, err := out.All(ctx, g); return len(l), err }, 100},
+		{"two hops, 100 objects", 465, func() (int, error) { l, err := twoHops.All(ctx, g); return len(l), err }, 100},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			read := func() {
