@@ -33,6 +33,7 @@ var experiments = []struct {
 	run  func(ctx context.Context, s settings) ([]table, error)
 }{
 	{"hits", hits},
+	{"hop", hop},
 	{"overhead", overhead},
 	{"costs", costs},
 	{"processor", processor},

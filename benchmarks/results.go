@@ -32,7 +32,7 @@ type section struct {
 // hour on two processors; the load of TAO and the builds are about half of it.
 var sections = []section{
 	{"Hits", []string{"hits"}, 5, 150 * time.Millisecond},
-	{"Overhead", []string{"overhead", "costs", "processor", "memory"}, 5, 150 * time.Millisecond},
+	{"Overhead", []string{"hop", "overhead", "costs", "processor", "memory"}, 5, 150 * time.Millisecond},
 	{"Contention", []string{"writes"}, 3, 200 * time.Millisecond},
 	{"Stampede", []string{"stampede"}, 3, 200 * time.Millisecond},
 	{"Outage", []string{"outage"}, 1, 200 * time.Millisecond},
@@ -46,6 +46,7 @@ var sections = []section{
 var notShown = []struct{ title, not string }{
 	{"Reading an object that is in Redis", "a network: over one, a round trip outweighs all differences between ways that make as many of them."},
 	{"Looking up the bytes of a value", "what a reader pays for decoding, or for waiting behind others in a busy server."},
+	{"A list and the 100 objects", "lists that differ from caller to caller, or objects that are not there."},
 	{"What a hit costs within the process", "how the ways behave with several callers, among whom automatic pipelining divides its work."},
 	{"Misses and writes", "the time of a store that has a disk and a network, beside which these differences are small."},
 	{"Processor time of the server for decisions", "how seldom a decision asks: that depends on the number of keys and on their skew."},

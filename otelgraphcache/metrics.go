@@ -35,10 +35,13 @@ var graphCounts = []count[graphcache.Stats]{
 	{"graphcache.ledger.failed_looks", "{look}", "Reads of the store's ledger that failed.", func(s *graphcache.Stats) int64 { return s.FailedLooks }},
 	{"graphcache.journal.owed", "{entry}", "Entries that this process put into the journal.", func(s *graphcache.Stats) int64 { return s.Owed }},
 	{"graphcache.journal.drained", "{entry}", "Entries of the journal that this process cleared and removed.", func(s *graphcache.Stats) int64 { return s.Drained }},
+	{"graphcache.near.notices", "{anchor}", "Anchors that the near cache was told had changed.", func(s *graphcache.Stats) int64 { return s.Near.Notices }},
+	{"graphcache.near.losses", "{loss}", "Times that the near cache may not have been told, so that all of it was dropped.", func(s *graphcache.Stats) int64 { return s.Near.Losses }},
 	{"graphcache.foreign.changes", "{change}", "Changes made by something else that were dealt with.", func(s *graphcache.Stats) int64 { return s.ForeignChanges }},
 }
 
 var kindCounts = []count[graphcache.KindStats]{
+	{"graphcache.near.hits", "{fragment}", "Reads that the near cache answered.", func(s *graphcache.KindStats) int64 { return s.NearHits }},
 	{"graphcache.cache.hits", "{fragment}", "Look-ups that the cache answered.", func(s *graphcache.KindStats) int64 { return s.Hits }},
 	{"graphcache.cache.misses", "{fragment}", "Look-ups that the cache did not answer.", func(s *graphcache.KindStats) int64 { return s.Misses }},
 	{"graphcache.cache.bypasses", "{fragment}", "Reads that went to the store because the cache must not answer them.", func(s *graphcache.KindStats) int64 { return s.Bypasses }},
@@ -65,6 +68,14 @@ type gauge struct {
 
 var gauges = []gauge{
 	{"graphcache.journal.entries", "{entry}", "Entries of the journal that this process knows of.", func(s *graphcache.Stats) float64 { return float64(s.Journal) }},
+	{"graphcache.near.entries", "{anchor}", "Anchors of which the near cache has something.", func(s *graphcache.Stats) float64 { return float64(s.Near.Entries) }},
+	{"graphcache.near.bytes", "By", "Estimated size of what the near cache has.", func(s *graphcache.Stats) float64 { return float64(s.Near.Bytes) }},
+	{"graphcache.near.serving", "1", "1 while the near cache is served, else 0.", func(s *graphcache.Stats) float64 {
+		if s.Near.Serving {
+			return 1
+		}
+		return 0
+	}},
 	{"graphcache.ledger.look_age", "s", "How long ago the last successful read of the store's ledger began.", func(s *graphcache.Stats) float64 { return s.LookAge.Seconds() }},
 }
 

@@ -50,7 +50,7 @@ func open(t *testing.T, tracer graphcache.Tracer) *graphcache.Graph {
 // TestMetricsAreAll: each numeric field of the structs is in one metric, and each metric
 // is of one field.
 func TestMetricsAreAll(t *testing.T) {
-	mapped := fieldsOf(t, len(graphCounts)+len(gauges), func(s *graphcache.Stats) (names []string) {
+	ofGraph := func(s *graphcache.Stats) (names []string) {
 		for _, m := range graphCounts {
 			if m.of(s) != 0 {
 				names = append(names, m.name)
@@ -62,7 +62,12 @@ func TestMetricsAreAll(t *testing.T) {
 			}
 		}
 		return names
-	})
+	}
+	near := reflect.TypeFor[graphcache.NearStats]().NumField()
+	mapped := fieldsOf(t, len(graphCounts)+len(gauges)-near, ofGraph)
+	mapped = append(mapped, fieldsOf(t, near, func(n *graphcache.NearStats) []string {
+		return ofGraph(&graphcache.Stats{Near: *n})
+	})...)
 	mapped = append(mapped, fieldsOf(t, len(kindCounts), func(s *graphcache.KindStats) (names []string) {
 		for _, m := range kindCounts {
 			if m.of(s) != 0 {
@@ -94,8 +99,10 @@ func fieldsOf[S any](t *testing.T, n int, metrics func(*S) []string) (mapped []s
 			f.SetUint(1)
 		case f.CanFloat():
 			f.SetFloat(1)
-		case f.Kind() == reflect.Map && typ.Field(i).Name == "Kinds":
-			continue
+		case f.Kind() == reflect.Bool:
+			f.SetBool(true)
+		case typ.Field(i).Name == "Kinds", typ.Field(i).Name == "Near":
+			continue // they have their turn
 		default:
 			t.Errorf("%v.%s is no number: what is to become of it?", typ, typ.Field(i).Name)
 			continue

@@ -52,6 +52,7 @@ func (s span) Step(step graphcache.Step) {
 		attrs = append(attrs,
 			attribute.String("graphcache.access", step.Access.String()),
 			attribute.Int("graphcache.fragments", step.Fragments),
+			attribute.Int("graphcache.near_hits", step.NearHits),
 			attribute.Int("graphcache.hits", step.Hits),
 			attribute.Int("graphcache.misses", step.Misses),
 			attribute.Int("graphcache.joins", step.Joins),

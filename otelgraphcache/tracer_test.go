@@ -63,12 +63,12 @@ func TestTracer(t *testing.T) {
 	}
 	want := []string{
 		`graphcache.get user internal operation=get kind=user
-  graphcache.fetch outcome=done kind=user access=by ID fragments=1 hits=1 misses=0 joins=0 waits=0 loads=0`,
+  graphcache.fetch outcome=done kind=user access=by ID fragments=1 near_hits=0 hits=1 misses=0 joins=0 waits=0 loads=0`,
 		`graphcache.get user internal operation=get kind=user error.type=not_found
-  graphcache.fetch outcome=done kind=user access=by ID fragments=1 hits=0 misses=1 joins=0 waits=0 loads=1`,
+  graphcache.fetch outcome=done kind=user access=by ID fragments=1 near_hits=0 hits=0 misses=1 joins=0 waits=0 loads=1`,
 		`graphcache.get user internal operation=get kind=user error.type=invalid Error: invalid`,
 		`graphcache.ids user internal operation=ids kind=user
-  graphcache.fetch outcome=done kind=user access=store fragments=1 hits=0 misses=0 joins=0 waits=0 loads=1`,
+  graphcache.fetch outcome=done kind=user access=store fragments=1 near_hits=0 hits=0 misses=0 joins=0 waits=0 loads=1`,
 		`graphcache.put user internal operation=put kind=user
   graphcache.read outcome=done kind=user
   graphcache.hold outcome=done
