@@ -150,6 +150,9 @@ func TestStampede(t *testing.T) {
 			stampede(t, graphs, tt.read)
 			if n := store.Calls("Read"); n != 1 {
 				t.Errorf("the store was read %d times", n)
+				for i, g := range graphs { // why
+					t.Logf("graph %d: %+v", i, g.Stats())
+				}
 			}
 		})
 	}
