@@ -381,8 +381,7 @@ func follows(c *driver.Column, v driver.Value) bool {
 type key struct {
 	path  string
 	desc  bool
-	float bool // there can be NaN
-	after any  // the value after which what is asked for begins
+	after any // the value after which what is asked for begins
 }
 
 func sorting(keys []key) bson.D {
@@ -456,9 +455,6 @@ func (k *key) beyond() bson.D {
 	case !k.desc:
 		return k.is("$gt", k.after)
 	}
-	parts := bson.A{k.is("$lt", k.after), k.is("$eq", nil)}
-	if k.float {
-		parts = append(parts, k.is("$eq", math.NaN()))
-	}
-	return joined("$or", parts)
+	// Not $lt or $eq NaN: some servers that say they are MongoDB cut a connection that names NaN.
+	return k.is("$not", bson.D{{Key: "$gte", Value: k.after}})
 }

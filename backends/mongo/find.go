@@ -55,7 +55,7 @@ func (l *objectLayout) searchObjects(s *driver.Step) search {
 			q.sorted = q.sorted && follows(o.Column, s.After[i])
 			value = l.placed(o.Column, s.After[i])
 		}
-		q.by(f.path(o.Column), o.Desc, o.Column.Type, value)
+		q.by(f.path(o.Column), o.Desc, value)
 	}
 	var id any
 	if s.After != nil {
@@ -63,7 +63,7 @@ func (l *objectLayout) searchObjects(s *driver.Step) search {
 		id, ok = l.ids.encode(s.After[len(s.Order)].(string))
 		q.sorted = q.sorted && ok
 	}
-	q.by("_id", false, driver.StringType, id)
+	q.by("_id", false, id)
 	if s.After != nil {
 		q.after = after(q.keys)
 	}
@@ -72,10 +72,10 @@ func (l *objectLayout) searchObjects(s *driver.Step) search {
 }
 
 // by adds a key to the order, unless there is one of the path, which decides.
-func (q *search) by(path string, desc bool, typed driver.Type, after any) {
+func (q *search) by(path string, desc bool, after any) {
 	i := slices.IndexFunc(q.keys, func(k key) bool { return k.path == path })
 	if i < 0 {
-		q.keys = append(q.keys, key{path, desc, typed == driver.FloatType, after})
+		q.keys = append(q.keys, key{path, desc, after})
 	} else if !reflect.DeepEqual(q.keys[i].after, after) {
 		q.sorted = false // a place where no record can stand
 	}
@@ -375,8 +375,8 @@ func (q *search) orderEdges(f fields, l *edgeLayout, s *driver.Step, side side, 
 	if len(s.Order) == 0 {
 		// The lists follow each other in the order of the IDs, which no server knows.
 		q.sorted = len(s.IDs) == 1
-		q.by(l.time, true, driver.TimeType, toBSON(place(1)))
-		q.by(side.far, false, driver.StringType, stored(side.farIDs, place(2)))
+		q.by(l.time, true, toBSON(place(1)))
+		q.by(side.far, false, stored(side.farIDs, place(2)))
 		if l.adopted {
 			q.strays = bson.D{{Key: l.time, Value: nil}}
 		}
@@ -388,15 +388,15 @@ func (q *search) orderEdges(f fields, l *edgeLayout, s *driver.Step, side side, 
 			q.sorted = false
 			return
 		}
-		q.by(f.path(o.Column), o.Desc, o.Column.Type, toBSON(place(i)))
+		q.by(f.path(o.Column), o.Desc, toBSON(place(i)))
 		if zeroed(o.Column) || l.adopted && o.Column.Of == driver.EdgeTime {
 			strays = append(strays, bson.D{{Key: f.path(o.Column), Value: nil}})
 		}
 	}
 	q.strays = joined("$or", strays)
 	n := len(s.Order)
-	q.by(side.far, false, driver.StringType, stored(side.farIDs, place(n)))
-	q.by(side.near, false, driver.StringType, stored(side.nearIDs, place(n+1)))
+	q.by(side.far, false, stored(side.farIDs, place(n)))
+	q.by(side.near, false, stored(side.nearIDs, place(n+1)))
 }
 
 // sortedEdges reads edges in the server's order as far as they are needed. It gives up if
