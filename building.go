@@ -2,6 +2,7 @@ package graphcache
 
 import (
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ type building struct {
 	store  driver.Indexer
 	kind   string
 	period time.Duration
+	first  sync.Once // the first question, for whose answer all wait who plan meanwhile
 	last   atomic.Pointer[built]
 }
 
@@ -71,13 +73,19 @@ func (k *boundKind) built(ix *index) bool {
 }
 
 func (b *building) now(indexes []*index) *built {
+	b.first.Do(func() { b.ask(b.last.Load(), indexes) })
 	last := b.last.Load()
 	if len(last.unready) == 0 || time.Since(last.asked) < b.period {
 		return last
 	}
+	return b.ask(last, indexes)
+}
+
+// ask asks the store, unless somebody else does.
+func (b *building) ask(last *built, indexes []*index) *built {
 	asking := &built{last.ready, last.unready, time.Now()}
 	if !b.last.CompareAndSwap(last, asking) {
-		return b.last.Load() // somebody else asks
+		return b.last.Load()
 	}
 	now := &built{asked: asking.asked}
 	for _, ix := range indexes {

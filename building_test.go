@@ -135,6 +135,30 @@ func TestBuildingHolds(t *testing.T) {
 	}
 }
 
+// slowStore takes its time to say that an index is built.
+type slowStore struct{ *memory.Store }
+
+func (s slowStore) Ready(string, string) bool {
+	time.Sleep(5 * time.Millisecond)
+	return true
+}
+
+// TestBuildingFirst: queries that are planned while the store is asked for the first time
+// wait for its answer; they would all read from the store otherwise.
+func TestBuildingFirst(t *testing.T) {
+	g := buildingGraph(t, slowStore{memory.NewStore(nil)}, memory.NewCache(nil))
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			p := shopItems.Where(itemCity.Eq("rome")).Explain(t.Context(), g)
+			if p.Err != nil || p.Steps[0].Access != graphcache.ByIndex {
+				t.Errorf("planned %v, error %v, want %v", p.Steps, p.Err, graphcache.ByIndex)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // TestExplainStore: a plan has what the store would be asked, for every step that is
 // known, whether or not it is cached, each sort of question once.
 func TestExplainStore(t *testing.T) {
